@@ -95,6 +95,7 @@ class History:
         self._by_owner: dict[Owner, list[Entry]] = {}
         self._evicted: Entry | None = None
         self._bytes = 0
+        self._last_numbered = self._evicted_numbered = -1  # offsets of events that name a member by member id
         self.last = -1
         self.era = 0
 
@@ -117,6 +118,8 @@ class History:
         self._bytes += entry.size
         for owner in owners:
             self._by_owner.setdefault(owner, []).append(entry)
+            if isinstance(owner, int):
+                self._last_numbered = offset
         self.evict(now)
         return entry
 
@@ -127,6 +130,8 @@ class History:
             self._evicted = entry = entries.popleft()
             self._bytes -= entry.size
             for owner in entry.owners:
+                if isinstance(owner, int):
+                    self._evicted_numbered = entry.offset
                 of_owner = self._by_owner[owner]
                 if of_owner[-1] is entry:
                     del self._by_owner[owner]
@@ -142,6 +147,7 @@ class History:
         self._entries.clear()
         self._by_owner.clear()
         self._evicted, self._bytes, self.last = None, 0, -1
+        self._last_numbered = self._evicted_numbered = -1
         self.era += 1
 
     def position(self, entry: Entry | None = None) -> Position:
@@ -174,8 +180,12 @@ class History:
         return bool(of_owner) and of_owner[-1].offset > offset
 
     def has_member_ids_after(self, offset: int) -> bool:
-        """Return whether an event after this offset names any member by member id. Looks at every owner."""
-        return any(isinstance(owner, int) and self.names(owner, offset) for owner in self._by_owner)
+        """Return whether an event after this offset names, or named, any member by member id."""
+        return self._last_numbered > offset
+
+    def lacks_member_ids_after(self, offset: int) -> bool:
+        """Return whether an event after this offset that named any member by member id was removed."""
+        return self._evicted_numbered > offset
 
     def after(self, owners: Iterable[Owner], offset: int) -> Iterator[Entry]:
         """Return the events of one member, by all its keys, after an offset, in order, each once."""

@@ -112,10 +112,14 @@ class MemberIdResolution:
         log.debug("member id known", connection=self._connection, uid=receiver.uid, member_id=number)
         if self._context.settings.history == "off":
             self._settle(number, complete=False)
-        elif history.era == self._position.era and not history.names(number, self._position.offset):
+        elif history.era == self._position.era and not self._may_have_missed(number):
             self._settle(number, complete=True)
         else:
             gevent.spawn(self._catch_up, number)
+
+    def _may_have_missed(self, number: int) -> bool:
+        history, since = self._context.history, self._position.offset
+        return history.names(number, since) or history.lacks_member_ids_after(since)
 
     def _catch_up(self, number: int) -> None:
         try:

@@ -62,6 +62,20 @@ class CountingList(list[Any]):
         self.moved += len(self)
 
 
+def test_events_that_name_member_ids_are_known_after_they_were_removed() -> None:
+    kept = history(seconds=10.0)
+    for offset, owners in ((1, ("A",)), (2, ("A", 7)), (3, (8,)), (4, ("A",))):
+        kept.append(offset, EVENT, owners, float(offset))
+    assert [kept.has_member_ids_after(offset) for offset in (0, 2, 3)] == [True, True, False]
+    assert not kept.lacks_member_ids_after(0)
+    kept.evict(12.5)  # 1 and 2
+    assert [kept.has_member_ids_after(offset) for offset in (0, 2, 3)] == [True, True, False]
+    assert [kept.lacks_member_ids_after(offset) for offset in (1, 2)] == [True, False]
+    kept.clear(STREAM)
+    assert not kept.has_member_ids_after(-1)
+    assert not kept.lacks_member_ids_after(-1)
+
+
 def test_removing_an_event_costs_the_same_for_busy_members() -> None:
     """A market maker may have most events of an exchange."""
     kept, of_member = history(seconds=5000, most_bytes=10**9), CountingList()

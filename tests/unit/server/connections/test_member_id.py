@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -198,6 +199,23 @@ def test_cursors_stop_while_the_member_id_is_unknown(worker: Worker) -> None:
     assert worker.ingest.cursors.open(texts_in(worker.wire.taken)[-1]["resume"]["cursor"], "ANN") == (
         worker.ingest.history.position()
     )
+
+
+@pytest.mark.parametrize(
+    ("owner", "complete"), [({"member_id": 7}, False), ({"member_id": 8}, False), ({"uid": "EVE"}, True)]
+)
+def test_answer_after_events_by_member_id_were_removed_is_incomplete(
+    worker: Worker, owner: dict[str, Any], complete: bool
+) -> None:
+    """Redis was down for longer than events are kept."""
+    lookup, _ = worker.admit()
+    worker.receiver.resumes = True
+    worker.router.go_live(worker.receiver)
+    worker.publish(1, **owner)
+    worker.publish(2, uid="BOB")  # the newest event is kept
+    worker.ingest.history.evict(time.monotonic() + 10**6)
+    lookup.answer(7)
+    worker.wait_for([complete])
 
 
 def test_a_failed_replay_by_member_id_ends_the_connection(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
