@@ -48,9 +48,10 @@ class Drain:
 
     def run(self) -> None:
         """Ask every client to come back later. Wait until they have gone, for `CLOSE_SECONDS` at most."""
-        connections = list(self._connections)
-        if not connections:
+        if not self._connections:
             return
+        # Those that are closed already may be here for long: their handlers wait for something else.
+        connections = [connection for connection in self._connections if not connection.ws.outbox.closing]
         steps = max(1, min(round(self._seconds / DRAIN_STEP), len(connections) // DRAIN_AT_ONCE))
         for step in range(steps):
             for connection in connections[step::steps]:

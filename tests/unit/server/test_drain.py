@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -12,6 +13,7 @@ import pytest
 
 from peatio_ws import testing
 from peatio_ws.server import drain, registry
+from peatio_ws.transport.outbox import CLOSE_SECONDS
 from tests.unit.server.served import end_code, status_of, waiting_gateway
 
 STEP_CLIENTS = 20
@@ -45,6 +47,27 @@ def test_client_whose_request_outlasts_the_drain_of_a_worker_is_asked_to_come_ba
         testing._run(gateway.drain)
         code, reason = server.connect(path).closed()
         assert (code, reason.partition(";")[0]) == (1012, "restart")
+
+
+def test_second_drain_does_not_wait_for_each_connection_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as those of handlers that do not return. The worker has 12 s besides the time of one drain."""
+    began = now = 100.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    class Stuck:
+        ws = SimpleNamespace(outbox=SimpleNamespace(closing=1012, close=lambda *_: None, abort=lambda: None))
+
+        def send_cursor(self) -> None:
+            pass
+
+    monkeypatch.setattr(drain, "gevent", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(drain, "time", SimpleNamespace(monotonic=lambda: now))
+    stuck: list[Any] = [Stuck() for _ in range(1000)]
+    drain.Drain(stuck, seconds=30.0).run()
+    assert now - began <= CLOSE_SECONDS + 2 * drain.DRAIN_STEP
 
 
 def test_undone_drain_keeps_connections_not_yet_closed(monkeypatch: pytest.MonkeyPatch) -> None:
