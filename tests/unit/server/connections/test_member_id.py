@@ -17,6 +17,7 @@ from peatio_ws.monitoring.counters import WorkerCounters
 from peatio_ws.protocol.connection_state import ConnectionState
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.exchanges import Delivery
+from peatio_ws.routing import replay
 from peatio_ws.routing.receiver import Receiver
 from peatio_ws.server.connections.member_id import MemberIdResolution, look_up
 from peatio_ws.server.ingest import BrokerIngest
@@ -118,6 +119,21 @@ def test_events_by_member_id_are_sent_once_it_is_found(environ: dict[str, str]) 
     worker.wait_for([1, 2])
     worker.publish(4, member_id=7)
     assert (worker.found, worker.received()) == ([7], [1, 2, 4])
+
+
+def test_order_that_changes_while_older_states_are_sent_is_not_set_back(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Peatio publishes an order by member id and by uid."""
+    lookup, _ = worker.admit()
+    worker.router.go_live(worker.receiver)
+    for number in (1, 2):
+        worker.publish(number, member_id=7)
+    later = iter([1])
+    monkeypatch.setattr(replay, "let_others_run", lambda: [worker.publish(number, uid="ANN") for number in later])
+    lookup.answer(7)
+    worker.wait_for([1, 2])
+    assert worker.found == [7]
 
 
 def test_without_history_only_later_events_by_member_id_are_sent() -> None:
