@@ -63,9 +63,8 @@ class HandlerStreams:
             self._admit(member, lookup)
         until = self._context.interest.deadline()
         for name in new:
-            self._add(name, until)
             let_others_run()  # it takes a while to encode and compress a book
-            self._add(name)
+            self._add(name, until)
             # All books may be more than the outbox holds, so each waits until the client has read some.
             if not outbox.wait(outbox.limit // 2):
                 return
