@@ -40,7 +40,7 @@ def test_members_get_all_orders_while_strangers_attack(ground: Ground, attacks: 
         ground.members(gateway, tls, MEMBERS) as members,
     ):
         known = ground.known(gateway, members, tls)
-        with attacked(gateway, attacks, EACH, known, tls, processes=1) as counts:
+        with attacked(gateway, attacks, EACH, known, tls, processes=1, idle=False) as counts:
             found = members.measure(SECONDS, WAIT)
             wait_until(lambda: closes_by_code(gateway)["1008"] > 0, "a flooding client is disconnected")
         assert found.lost == 0

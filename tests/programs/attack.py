@@ -204,9 +204,20 @@ class Ground:
 
 @contextlib.contextmanager
 def attacked(
-    gateway: GatewayProcess, attacks: list[str], connections: int, known: Given, tls: bool, processes: int = PROCESSES
+    gateway: GatewayProcess,
+    attacks: list[str],
+    connections: int,
+    known: Given,
+    tls: bool,
+    processes: int = PROCESSES,
+    idle: bool = True,
 ) -> Iterator[list[dict[str, int]]]:
-    """Attack until the block ends. The yielded list then contains the counts of each attacking process."""
+    """Attack until the block ends. The yielded list then contains the counts of each attacking process.
+
+    Args:
+        idle: whether they run only while a core is idle, so that the times of members are those of the gateway. They
+            hardly run next to programs that use all cores.
+    """
     crowds, counts = [], list[dict[str, int]]()
     share = -(-connections // processes)
     for first in range(0, connections, share):
@@ -217,6 +228,7 @@ def attacked(
             "connections": min(share, connections - first),
             "given": json.loads(as_json(known)),
             "tls": tls,
+            "idle": idle,
         }
         command = [sys.executable, "-m", "tests.support.attackers", json.dumps(orders)]
         crowds.append(subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))

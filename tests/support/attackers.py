@@ -1,8 +1,8 @@
 """The attackers of `tests.programs.attack`: a process with many connections that send prepared bytes as fast as they
 can.
 
-    python -m tests.support.attackers '{"port": 8080, "attacks": ["pongs"], "connections": 100, "given": {}, "tls":
-    false}'
+    python -m tests.support.attackers '{"port": 8080, "attacks": ["pongs"], "first": 0, "connections": 100, "given": {},
+    "tls": false, "idle": true}'
 
 A connection that ends is replaced one to two seconds later. The process prints `ready` once every connection has been
 answered, or after a while. It continues until its standard input ends, then prints how many connections were opened,
@@ -237,7 +237,8 @@ def _trusting() -> ssl.SSLContext:
 
 def main() -> None:
     orders = json.loads(sys.argv[1])
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # the gateway and its members have priority
+    if orders["idle"]:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # the gateway and its members have priority
     crowd = Crowd(orders["port"])
     context = _trusting() if orders["tls"] else None
     attackers: list[Attacker] = []
