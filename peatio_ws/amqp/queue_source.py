@@ -6,6 +6,7 @@ Works with RabbitMQ, and with the in-process broker, which has no exclusive queu
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 import socket
 import uuid
@@ -14,14 +15,14 @@ from typing import Any, Final
 
 import gevent
 import structlog
-from amqp.exceptions import AccessRefused
+from amqp.exceptions import AccessRefused, ResourceLocked
 from kombu import Connection, Queue
 
 from peatio_ws.amqp.connection import CONNECT_TIMEOUT, exchange, is_embedded
 from peatio_ws.amqp.frame_reader import consume
 from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
 from peatio_ws.amqp.source import Reopen, SourceUnavailable
-from peatio_ws.amqp.topology import Bindings, Canaries, attempt, declare_exchange, exchanges_of
+from peatio_ws.amqp.topology import Bindings, Canaries, attempt, declare_exchange, exchanges_of, is_accepted
 from peatio_ws.protocol.exchanges import Delivery
 
 log = structlog.get_logger("peatio_ws.amqp.queue_source")
@@ -32,7 +33,9 @@ all publishers. The broker drops the oldest messages first (RabbitMQ, "Queue Len
 DROPPED: Final = "peatio_ws.dropped"
 """The exchange to which the broker sends what it drops from full queues (RabbitMQ, "Dead Letter Exchanges")."""
 WATCH_NAMES: Final = 16
-"""Number of canary names that workers share, so that dead workers leave few canaries behind."""
+"""Canaries have one of so many names while few workers run, so that dead workers leave few canaries behind."""
+WATCH_TRIES: Final = 4
+"""After so many names that other workers have, twice as many are tried."""
 
 
 class QueueSource:
@@ -102,13 +105,13 @@ class QueueSource:
         embedded = is_embedded(connection)
         exchanges = [(one, declare_exchange(connection, one, self._durable)) for one in exchanges_of(self._bindings)]
         queue = self._declare_queue(connection, name)
+        if not embedded:
+            watch = f"peatio_ws.watch.{self.name}"
+            self._canaries = Canaries(watch, f".{_reserve_number(connection, watch)}")
+            self._canaries.declare(connection, exchanges)
         durable = dict(exchanges)
         for one, routing_key in self._bindings:
             queue.bind_to(exchange(one, durable[one], embedded), routing_key=routing_key)
-        # A random name, because another worker that noticed a missing canary may have declared it again already.
-        suffix = f".{random.randrange(WATCH_NAMES)}"
-        self._canaries = Canaries(f"peatio_ws.watch.{self.name}", suffix)
-        self._canaries.declare(connection, exchanges)
 
     def _declare_queue(self, connection: Connection, name: str) -> Queue:
         """Declare the queue. If the broker's user may, let the broker report when it drops events from it."""
@@ -145,6 +148,26 @@ class QueueSource:
                 "allow the broker's user to configure, write and read peatio_ws.*",
                 events=self.name,
             )
+
+
+def _reserve_number(connection: Connection, prefix: str) -> int:
+    """Return a number that no other worker has while this connection lasts, for the names of its canaries.
+
+    A worker that misses a canary declares it again at once. Another one that watched the same name and looked a moment
+    later would not miss it, and its queue would stay unbound. So an exclusive queue reserves the number.
+    """
+    for tries in itertools.count():
+        number = random.randrange(WATCH_NAMES << tries // WATCH_TRIES)
+        try:
+            if is_accepted(connection, functools.partial(_reserve, f"{prefix}.{number}"), ResourceLocked):
+                break
+        except AccessRefused:
+            break  # canaries will be refused, too
+    return number
+
+
+def _reserve(name: str, channel: Any) -> None:
+    channel.queue_declare(name, exclusive=True, auto_delete=False)
 
 
 def _declare_with_notices(queue: Queue, notices: str, channel: Any) -> None:

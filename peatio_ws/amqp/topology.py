@@ -68,7 +68,7 @@ def declare_exchange(connection: Connection, name: str, durable: bool) -> bool:
         # kombu's memory:// has no headers exchange; without arguments, fanout is equivalent.
         connection.default_channel.exchange_declare(name, "fanout" if kind == "headers" else kind, durable=durable)
         return durable
-    if _is_accepted(connection, _declaration(name, kind, durable), PreconditionFailed):
+    if is_accepted(connection, _declaration(name, kind, durable), PreconditionFailed):
         return durable
     attempt(connection, _declaration(name, kind, not durable))
     log.warning(
@@ -94,7 +94,8 @@ def attempt(connection: Connection, action: Callable[[Any], object]) -> None:
     channel.close()
 
 
-def _is_accepted(connection: Connection, action: Callable[[Any], object], refusal: type[AMQPError]) -> bool:
+def is_accepted(connection: Connection, action: Callable[[Any], object], refusal: type[AMQPError]) -> bool:
+    """Run an action as `attempt` does. Return False if the broker refuses it with this error; raise all others."""
     try:
         attempt(connection, action)
     except refusal:
@@ -125,14 +126,18 @@ class Canaries:
         """Return whether the canaries of all these exchanges exist."""
 
         def is_there(name: str) -> bool:
-            return _is_accepted(
+            return is_accepted(
                 connection, lambda channel: channel.exchange_declare(name, "fanout", passive=True), NotFound
             )
 
         return all(is_there(self.name(exchange)) for exchange in exchanges)
 
     def declare(self, connection: Connection, exchanges: Iterable[tuple[str, bool]]) -> None:
-        """Declare missing canaries. Call it after the queue is bound, with names and durability of the exchanges."""
+        """Declare missing canaries, with names and durability of the exchanges.
+
+        Call it before the queue is bound if nobody else declares canaries of these names: every deletion from then on
+        is noticed. If workers share them, call it afterwards: for the others, a canary means that the queue is bound.
+        """
         self._watched, self._channel = [], connection.default_channel
         if is_embedded(connection):
             return
@@ -140,7 +145,7 @@ class Canaries:
             name = self.name(exchange)
             declare = functools.partial(_declare_canary, name, self._durable and durable)
             try:
-                if not _is_accepted(
+                if not is_accepted(
                     connection, declare, PreconditionFailed
                 ):  # left over from an exchange with other durability
                     attempt(connection, functools.partial(_delete_exchange, name))

@@ -251,6 +251,21 @@ def only_one_exchange_declared_again_is_bound_again(stage: Stage) -> None:
         stage.assert_events_arrive(9)
 
 
+def lost_bindings_are_noticed_after_another_worker_has_its_own_again(stage: Stage) -> None:
+    """Each worker watches its own canary: it would not miss one that another worker has declared again."""
+    late = stage.start()
+    check, late.source.check = late.source.check, lambda: None  # type: ignore[method-assign]
+    with late.reconnected():
+        with stage.worker.reconnected():
+            stage.exchange.delete()
+            stage.exchange.declare()
+        late.source.check = check  # type: ignore[method-assign]
+    before = len(late.got)
+    stage.assert_events_arrive(9)
+    until(lambda: len(late.got) == before + 9, "the events arrive at both")
+    late.end()
+
+
 # ---- the stream only
 
 
@@ -395,7 +410,10 @@ RABBITMQ = [
     exchanges_declared_again_are_bound_again,
     only_one_exchange_declared_again_is_bound_again,
 ]
-QUEUE = [events_dropped_from_a_full_queue_are_noticed]
+QUEUE = [
+    events_dropped_from_a_full_queue_are_noticed,
+    lost_bindings_are_noticed_after_another_worker_has_its_own_again,
+]
 STREAM = [
     deleted_stream_is_created_again,
     replaced_stream_beyond_the_old_offset_is_noticed,
@@ -421,8 +439,10 @@ def main(kind: str, scenario: str, url: str) -> None:
             small["x-max-length-bytes"] = 20_000
         history_stream_setup.ARGUMENTS = {**history_stream_setup.ARGUMENTS, **small}  # type: ignore[misc]
     assert queue_source.MAX_QUEUE_BYTES
+    assert queue_source.WATCH_NAMES
     if run in QUEUE:
         queue_source.MAX_QUEUE_BYTES = 1_000_000  # type: ignore[misc]
+        queue_source.WATCH_NAMES = 1  # type: ignore[misc]
     stage = Stage(kind, url)
     try:
         run(stage)

@@ -8,7 +8,7 @@ from typing import Any
 
 import gevent
 import pytest
-from amqp.exceptions import AccessRefused
+from amqp.exceptions import AccessRefused, ResourceLocked
 from kombu import Connection, Exchange, Producer
 from structlog.testing import capture_logs
 
@@ -98,15 +98,20 @@ class RabbitMQ:
         self.queues: list[dict[str, Any]] = []
         self.bound: list[tuple[str, str]] = []
         self.looked_at: list[str] = []
+        self.reserved = set[str]()
+        self.done: list[str] = []  # what happened to exchanges
         self.consumers: dict[str, Any] = {}
         self.transport = SimpleNamespace(driver_type="amqp")
         self.default_channel = self
         self.refuses = False
         self.declared: list[Any] = []  # arguments of queues that the worker reads
 
-    def queue_declare(self, *_: Any, **__: Any) -> None:
+    def queue_declare(self, name: str, **_: Any) -> None:
         if self.refuses:
             raise AccessRefused
+        if name in self.reserved:
+            raise ResourceLocked
+        self.reserved.add(name)
 
     def queue_bind(self, *_: Any) -> None: ...
 
@@ -115,7 +120,8 @@ class RabbitMQ:
 
     def close(self) -> None: ...
 
-    def exchange_bind(self, *_: Any) -> None: ...
+    def exchange_bind(self, *_: Any) -> None:
+        self.done.append("watched")
 
     def exchange_declare(self, name: str, _kind: str, **how: Any) -> None:
         if how.get("nowait"):
@@ -141,6 +147,7 @@ def rabbitmq(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         def bind_to(self, exchange: Exchange, routing_key: str) -> None:
             broker.bound.append((exchange.name, routing_key))
+            broker.done.append("bound")
 
     monkeypatch.setattr(queue_source, "Queue", Queue)
 
@@ -192,6 +199,20 @@ def test_canaries_are_checked_while_connected(rabbitmq: Any) -> None:
     source.closed(unreachable=False)
     source.check()
     assert rabbitmq.looked_at == [canary]
+
+
+def test_each_worker_has_a_canary_of_its_own(rabbitmq: Any) -> None:
+    sources = [QueueSource("public", False, PUBLIC, lambda _: None) for _ in range(3 * queue_source.WATCH_NAMES)]
+    for source in sources:
+        source.open(rabbitmq, lambda: None)
+        source.check()
+    assert len(set(rabbitmq.looked_at)) == len(rabbitmq.looked_at) == len(sources)
+
+
+def test_an_exchange_is_watched_before_the_queue_is_bound(rabbitmq: Any) -> None:
+    """If it is declared again in between, its canary is missing."""
+    QueueSource("public", False, PUBLIC, lambda _: None).open(rabbitmq, lambda: None)
+    assert rabbitmq.done == ["watched", "bound"]
 
 
 def test_a_silent_broker_makes_the_source_unavailable(rabbitmq: Any, monkeypatch: pytest.MonkeyPatch) -> None:
