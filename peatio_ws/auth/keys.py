@@ -88,19 +88,22 @@ def _pem_of(text: str) -> bytes:
 
 def _parse_public(pem: bytes) -> PublicKey:
     found = _PEM.search(pem)
+    if not found and b"-----BEGIN" in pem:
+        raise ValueError(f"contains a PEM block without its end (-----END PUBLIC KEY-----); {_HOW}")
     if not found:
         raise ValueError(f"contains no PEM block (-----BEGIN PUBLIC KEY-----); {_HOW}")
     body = b"".join(found[2].split())
     try:
         raw = base64.b64decode(body, validate=True)
     except binascii.Error:
-        raise ValueError("contains a PEM block that is not base64") from None
+        raise ValueError(f"contains a PEM block that is not base64; {_HOW}") from None
     try:
         if len(raw) == 32:
             return Ed25519PublicKey.from_public_bytes(raw)
         key = serialization.load_pem_public_key(found[0])
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError(f"contains a PEM block ({found[1].decode()}) that is not a public key") from None
+        kind = found[1].decode()
+        raise ValueError(f"contains a PEM block ({kind}) that is not a whole public key; {_HOW}") from None
     return known(key)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import textwrap
 from collections.abc import Callable
 
@@ -150,6 +151,19 @@ def test_pem_without_a_key_is_a_value_error(raw: bytes, algorithm: str) -> None:
     for text in (pem, base64.b64encode(raw).decode(), base64.b64encode(pem.encode()).decode()):
         with pytest.raises(ValueError):
             keys.load_public_key(text, algorithm)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [(1, "without its end (-----END PUBLIC KEY-----)"), (3, "without its end"), (-2, "not a whole public key")],
+)
+def test_a_key_that_was_cut_off_is_named_as_that(lines: int, said: str) -> None:
+    """As by a file of variables that takes one line only."""
+    pem = base64.urlsafe_b64decode(keys.public_text(private_key("RS256"))).decode().splitlines()
+    kept = pem[:lines] if lines > 0 else [*pem[:lines], pem[-1]]
+    with pytest.raises(ValueError, match=re.escape(said)) as refused:
+        keys.load_public_key("\n".join(kept), "RS256")
+    assert '"$(cat barong.pem)"' in str(refused.value)
 
 
 @given(st.text(alphabet="ABCDEFGHabcdefgh0123456789+/", min_size=12), st.sampled_from(sorted(WRITTEN)))
