@@ -282,7 +282,7 @@ class Publisher:
         if tls_fault(error) is not None:
             return text  # it contains the remedy
         code: Any = getattr(error, "reply_code", None)
-        return f"{text}; {_ADVICE.get(code, 'is it up, and the URL right? `python -m peatio_ws check` tests it')}"
+        return f"{text}; {_ADVICE.get(code, 'is it up, and the URL right? `peatio-ws check` tests it')}"
 
 
 _ADVICE: Final = {

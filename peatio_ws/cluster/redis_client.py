@@ -47,7 +47,7 @@ class _Sentinels(Sentinel):
             return super().discover_master(service_name)  # type: ignore[no-untyped-call]
         except MasterNotFoundError:
             # redis-py's text describes its clients; in 6.4 to 7.1 with the password of the Sentinels.
-            text = "no Sentinel names a primary that is up; `python -m peatio_ws check` says why"
+            text = "no Sentinel names a primary that is up; `peatio-ws check` says why"
             raise MasterNotFoundError(text) from None
 
 

@@ -56,7 +56,7 @@ def read_keys(values: Mapping[str, str], faults: list[Fault]) -> tuple[PublicKey
     if not texts and not sets:
         text = (
             "JWT_PUBLIC_KEY is not set; set it to the public half of the key that signs sessions (Barong's), as PEM or "
-            "base64 of PEM; `python -m peatio_ws keygen` makes a pair for tests"
+            "base64 of PEM; `peatio-ws keygen` makes a pair for tests"
         )
         faults.append(Fault(text, ("JWT_PUBLIC_KEY",)))
     if len(sets) > 1:

@@ -9,7 +9,7 @@ from peatio_ws.errors.base import ErrorCode, PeatioWsError
 from peatio_ws.errors.connections import Refused
 
 _CLOCKS: Final = "let NTP set the clocks here and at its issuer"
-_ISSUER: Final = "its issuer (Barong) has to correct it; `python -m peatio_ws token` issues complete tokens"
+_ISSUER: Final = "its issuer (Barong) has to correct it; `peatio-ws token` issues complete tokens"
 
 
 class TokenFault(ErrorCode):

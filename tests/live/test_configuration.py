@@ -29,7 +29,7 @@ NO_AMQP_URL = "AMQP_URL is not a URL like amqp://user:password@host:5672/vhost"
 NO_PAIR = "WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT go together; one of them is missing"
 NO_KEY = (
     "JWT_PUBLIC_KEY is not set; set it to the public half of the key that signs sessions (Barong's), as PEM or "
-    "base64 of PEM; `python -m peatio_ws keygen` makes a pair for tests"
+    "base64 of PEM; `peatio-ws keygen` makes a pair for tests"
 )
 
 FAULTS: list[tuple[dict[str, str], list[str]]] = [

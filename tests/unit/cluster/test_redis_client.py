@@ -73,7 +73,7 @@ def test_missing_primary_is_reported_without_the_passwords_of_the_sentinels() ->
     client = open_client(f"redis+sentinel://:p@127.0.0.1:{closed}/name?sentinel_password=sp", 0.5, "test")
     with pytest.raises(MasterNotFoundError) as failed:
         client.ping()
-    assert str(failed.value) == "no Sentinel names a primary that is up; `python -m peatio_ws check` says why"
+    assert str(failed.value) == "no Sentinel names a primary that is up; `peatio-ws check` says why"
 
 
 def test_another_primary_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
