@@ -2,7 +2,8 @@
 
 Environment: JWT_PRIVATE_KEY (PEM, or its base64 in either alphabet). JWT_ALGORITHM, JWT_ISSUER and JWT_AUDIENCE have
 to match the gateway's. MEMBER_ID is the member's number in Peatio, for an old Peatio that names members by number only.
-TOKEN_SECONDS is the lifetime of a token in seconds (3600).
+TOKEN_SECONDS is the lifetime of a token in seconds (3600). Needs `pip install 'pyjwt[crypto]'`, which the gateway's own
+environment has already.
 """
 
 from __future__ import annotations
