@@ -125,8 +125,8 @@ class OnDemandBindings:
         for key in list(self._waiting):
             self._notify(key)
 
-    def acquire(self, keys: Collection[str], until: float | None = None) -> None:
-        """Bind keys for a client. Waits until they are bound, for up to `BIND_SECONDS` or until a monotonic time."""
+    def acquire(self, keys: Collection[str]) -> None:
+        """Bind keys for a client. Waits until they are bound, for up to `BIND_SECONDS`."""
         new = [key for key in keys if key not in self._counts]
         for key in keys:  # before waiting, because an interrupted caller releases all of them
             self._counts[key] = self._counts.get(key, 0) + 1
@@ -141,7 +141,7 @@ class OnDemandBindings:
             self._pending[key] = None
         self._send_next()
         waits = [self._waiting[key] for key in keys if key in self._waiting]
-        until = time.monotonic() + BIND_SECONDS if until is None else until
+        until = time.monotonic() + BIND_SECONDS
         for bound in waits:
             bound.wait(max(0.0, until - time.monotonic()))
 

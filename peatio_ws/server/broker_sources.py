@@ -6,10 +6,9 @@ Knows the routing keys of streams and members; does not know clients.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from peatio_ws.amqp import on_demand_bindings
 from peatio_ws.amqp.history_stream.source import StreamSource
 from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
 from peatio_ws.amqp.queue_source import QueueSource
@@ -52,19 +51,13 @@ class ClientInterest:
         self._kept: dict[str, float] = {}  # streams without a client, and until when they stay bound
         self._book_names = tuple(f"{name}-inc" for name in settings.books)
 
-    def acquire_stream(self, name: str, until: float | None = None) -> None:
-        """A client subscribes to a public or prefixed stream. Wait until the broker sends it, if necessary.
+    def acquire_streams(self, names: Iterable[str]) -> None:
+        """A client subscribes to public or prefixed streams. Wait until the broker sends them, if necessary.
 
-        Args:
-            until: see `deadline`; by default the client waits for this stream only.
+        The caller has to release all of them, even if the wait is interrupted.
         """
         if self.streams is not None:
-            self.streams.acquire(self._keys(name), until)
-
-    @staticmethod
-    def deadline() -> float:
-        """Return until when a client waits that subscribes to several streams now, as monotonic time."""
-        return time.monotonic() + on_demand_bindings.BIND_SECONDS
+            self.streams.acquire([key for name in names for key in self._keys(name)])
 
     def release_stream(self, name: str) -> None:
         """A client unsubscribes from it."""
@@ -75,7 +68,7 @@ class ClientInterest:
         """Keep a stream bound for `KEPT_SECONDS` more. To be called before its last client unsubscribes."""
         kept, self._kept[name] = name in self._kept, time.monotonic() + KEPT_SECONDS
         if not kept:
-            self.acquire_stream(name)  # may wait, so another client may leave the stream meanwhile
+            self.acquire_streams([name])  # may wait, so another client may leave the stream meanwhile
 
     def acquire_member(self, uid: str) -> None:
         """A member authenticates. Wait until the broker sends its events, if necessary."""

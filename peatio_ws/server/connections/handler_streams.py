@@ -61,13 +61,20 @@ class HandlerStreams:
         new = [self._check(name, member) for name in new]
         if member is not None and lookup is not None and any(kind_of(name) is Kind.PRIVATE for name in new):
             self._admit(member, lookup)
-        until = self._context.interest.deadline()
-        for name in new:
-            let_others_run()  # it takes a while to encode and compress a book
-            self._add(name, until)
-            # All books may be more than the outbox holds, so each waits until the client has read some.
-            if not outbox.wait(outbox.limit // 2):
-                return
+        interest, unused = self._context.interest, list(new)
+        try:
+            interest.acquire_streams(new)  # may wait
+            for name in new:
+                let_others_run()  # it takes a while to encode and compress a book
+                if name not in mine and receiver.state is not ConnectionState.ENDED:
+                    unused.remove(name)
+                    self._add(name)
+                # All books may be more than the outbox holds, so each waits until the client has read some.
+                if not outbox.wait(outbox.limit // 2):
+                    return
+        finally:
+            for name in unused:
+                interest.release_stream(name)
 
     def unsubscribe(self, names: Iterable[str]) -> None:
         """Stop sending the client these streams. Idempotent. Never waits."""
@@ -110,18 +117,10 @@ class HandlerStreams:
             MemberIdResolution(context, receiver, lookup, self._connection, self._on_member_id).begin()
             context.router.go_live(receiver)
 
-    def _add(self, name: str, until: float) -> None:
-        """Send the client a stream from now on. Idempotent. Waits for the broker until this monotonic time at most."""
-        interest, receiver = self._context.interest, self._receiver
-        added = False
-        try:
-            interest.acquire_stream(name, until)  # may wait
-            added = name not in receiver.streams and receiver.state is not ConnectionState.ENDED
-        finally:
-            if not added:
-                interest.release_stream(name)
-        if added:
-            receiver.advance(ConnectionInput.SUBSCRIBE)
-            receiver.streams.append(name)
-            self._context.router.subscribe(receiver, name)
-            receiver.outbox.flush()
+    def _add(self, name: str) -> None:
+        """Send the client a stream from now on. Never waits."""
+        receiver = self._receiver
+        receiver.advance(ConnectionInput.SUBSCRIBE)
+        receiver.streams.append(name)
+        self._context.router.subscribe(receiver, name)
+        receiver.outbox.flush()

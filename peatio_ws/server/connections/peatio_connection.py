@@ -253,10 +253,8 @@ class PeatioConnection(BaseConnection):
         self._receiver.advance(ConnectionInput.SUBSCRIBE)
         context = self.context
         context.stream_names.pending += len(names)
-        until = context.interest.deadline()
         try:
-            for name in names:
-                context.interest.acquire_stream(name, until)  # may wait
+            context.interest.acquire_streams(names)  # may wait
         finally:
             context.stream_names.pending -= len(names)
         self._send_streams(marked_streams.prepare(context.router, names) if self._session.marks else names)

@@ -83,7 +83,7 @@ def test_a_stream_is_needed_until_its_last_client_leaves(monkeypatch: pytest.Mon
     monkeypatch.setattr("peatio_ws.amqp.on_demand_bindings.time.monotonic", lambda: now[0])
     needed = interest(WEBSOCKET_BOOKS="ob")
     for _ in range(2):
-        needed.acquire_stream("btcusd.trades")
+        needed.acquire_streams(["btcusd.trades"])
     needed.release_stream("btcusd.trades")
     now[0] += LINGER_SECONDS + 1
     needed.sweep()
@@ -100,7 +100,7 @@ def test_stream_of_trades_is_kept_for_a_while_and_reported_when_it_is_not(monkey
     monkeypatch.setattr("peatio_ws.amqp.on_demand_bindings.time.monotonic", lambda: now[0])
     needed = ClientInterest(settings(**RABBITMQ, WEBSOCKET_BOOKS="ob"), lost.append)
     for _ in range(2):
-        needed.acquire_stream("btcusd.trades")
+        needed.acquire_streams(["btcusd.trades"])
         needed.keep_stream("btcusd.trades")
         needed.release_stream("btcusd.trades")
         now[0] += KEPT_SECONDS - 1
@@ -146,7 +146,7 @@ def test_stream_that_two_clients_leave_while_the_broker_is_slow_is_kept_once(mon
 )
 def test_a_stream_is_bound_by_its_routing_keys(stream: str, routing_keys: set[str]) -> None:
     needed = interest(WEBSOCKET_BOOKS="ob")
-    needed.acquire_stream(stream)
+    needed.acquire_streams([stream])
     assert keys(needed.streams) == routing_keys
 
 
@@ -164,7 +164,7 @@ def test_clients_of_a_worker_that_reads_everything_bind_nothing(environ: dict[st
     assert (needed.members, needed.streams) == (None, None)
     with gevent.Timeout(20):
         for act in (
-            needed.acquire_stream,
+            needed.acquire_streams,
             needed.keep_stream,
             needed.release_stream,
             needed.acquire_member,

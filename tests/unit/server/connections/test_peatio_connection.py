@@ -13,11 +13,10 @@ import pytest
 
 from peatio_ws import testing
 from peatio_ws.amqp import on_demand_bindings
-from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
+from peatio_ws.amqp.on_demand_bindings import LINGER_SECONDS, OnDemandBindings
 from peatio_ws.close_codes import Close
 from peatio_ws.concurrency.yielding import TURN_SECONDS
 from peatio_ws.protocol.private_events.member_event import MemberEvent
-from peatio_ws.server import broker_sources
 from peatio_ws.transport.websocket import IDLE_SECONDS
 from tests.unit.samples import Bindings
 
@@ -89,9 +88,8 @@ def test_client_waits_for_all_its_streams_as_long_as_for_one(monkeypatch: pytest
         def wait(self, seconds: float) -> None:
             now[0] += seconds
 
-    clock, event = SimpleNamespace(monotonic=lambda: now[0]), SimpleNamespace(Event=Unanswered)
-    monkeypatch.setattr(on_demand_bindings, "time", clock)
-    monkeypatch.setattr(broker_sources, "time", clock)
+    event = SimpleNamespace(Event=Unanswered)
+    monkeypatch.setattr(on_demand_bindings, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(on_demand_bindings, "gevent", SimpleNamespace(event=event, Timeout=gevent.Timeout))
     gateway = testing.gateway()
 
@@ -109,6 +107,36 @@ def test_client_waits_for_all_its_streams_as_long_as_for_one(monkeypatch: pytest
             with server.connect(path) as client:
                 client.json()
             assert now[0] - before == on_demand_bindings.BIND_SECONDS
+
+
+@pytest.mark.parametrize("path", ["/classic", "/handler"])
+def test_interrupted_wait_for_the_broker_releases_all_streams(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Such as by a time limit that a handler left behind."""
+
+    class Interrupted:
+        def wait(self, _seconds: float) -> None:
+            raise gevent.Timeout
+
+        def set(self) -> None:
+            pass
+
+    event = SimpleNamespace(Event=Interrupted)
+    monkeypatch.setattr(on_demand_bindings, "gevent", SimpleNamespace(event=event, Timeout=gevent.Timeout))
+    gateway = testing.gateway()
+    gateway.websocket("/handler")(lambda ws: ws.subscribe("a.1", "a.2", "a.3"))
+    streams = OnDemandBindings("streams", ("#",), 100)
+    streams.attach(Bindings(), "q", lambda: None)
+    gateway._ingest.interest.streams = streams
+    with testing.serve(gateway) as server:
+        client = server.connect(path)
+        if path == "/classic":
+            assert "challenge" in client.json()
+            client.send({"event": "subscribe", "streams": ["a.1", "a.2", "a.3"]})
+        assert client.closed() == (1011, "internal error")
+        in_loop(lambda: not len(gateway._registry))
+    assert len(streams.keys) == 3
+    streams.sweep(time.monotonic() + LINGER_SECONDS)
+    assert not streams.keys
 
 
 def test_time_limit_that_a_handler_left_behind_closes_with_1011() -> None:
