@@ -271,20 +271,18 @@ def consume(channel: Any, queue: str, handle: Callable[..., None], acks: bool = 
         options: more for `basic_consume`; the queue is a stream if `arguments` has `x-stream-offset`.
     """
 
-    stream = OFFSET in (options.get("arguments") or ())  # every consumer of a stream sets it
-
     def on_message(message: Any) -> None:
+        """Pass on a delivery of the in-process broker, which has no streams. Others take the way of `dispatch`."""
         info, body = message.delivery_info, message.body
-        headers, offset = split_offset(message.headers or NO_HEADERS)
-        if not stream:
-            offset = None
+        headers, _ = split_offset(message.headers or NO_HEADERS)
         body = body.encode() if isinstance(body, str) else bytes(body)
-        delivery = Delivery(info["exchange"], info["routing_key"], headers, body, offset)
+        delivery = Delivery(info["exchange"], info["routing_key"], headers, body)
         handle(delivery, *([message.delivery_tag] if acks else []))
 
     connection = channel.connection
     if isinstance(connection, BufferedConnection):
         number = channel.channel_id
+        stream = OFFSET in (options.get("arguments") or ())  # every consumer of a stream sets it
         after = _FRAME_END << 24 | number
         connection.delivery_callbacks[queue.encode()] = DeliveryCallback(
             number, after | 2 << 16, after | 3 << 16, handle, acks, stream
