@@ -103,6 +103,15 @@ def _check_names(fields: list[tuple[str, object]]) -> None:
 _check_all_names = json.JSONDecoder(object_pairs_hook=_check_names, parse_int=str, parse_float=str).decode
 
 
+def _repeats_a_name(body: bytes) -> bool:
+    """Return whether an object in this JSON, at any depth, has two fields of one name."""
+    try:
+        _check_all_names(body.decode())
+    except _RepeatedName:
+        return True
+    return False
+
+
 def owner_in_headers(headers: Mapping[str, Any], uid: str, member_id: str) -> Owner | None:
     """Return the owner that the headers name under these two names, or None."""
     if not headers:
@@ -117,26 +126,22 @@ def owner_in_body(uid: msgspec.Raw, member_id: msgspec.Raw) -> Owner | None:
     return _as_member_id(_decode_any(member_id)) if member_id else None
 
 
-def may_name_owner(headers: Mapping[str, Any] | None, *bodies: bytes) -> bool:
+def may_name_owner(headers: Mapping[str, Any] | None, body: bytes, order: bytes) -> bool:
     """Return whether an order may name an owner in a form that is not understood. If in doubt, it does: a private
     order must not be mistaken for a public book change. A repeated field may hide another value.
 
     Args:
-        bodies: JSON objects; the first one contains the others.
+        body: of the message, a JSON object.
+        order: the JSON object in it with the order's fields; the body itself if there is no other.
     """
     named = {name: value for name, value in (headers or {}).items() if name.lower() in _OWNER_FIELDS}
     if not all(is_blank_header(value) for value in named.values()):
         return True
-    for body in bodies:
-        for name, raw in _decode_fields(body).items():
+    for fields in (body, order):
+        for name, raw in _decode_fields(fields).items():
             if name.lower() in _OWNER_FIELDS and not is_blank(raw):
                 return True
-    try:
-        for body in bodies[:1]:
-            _check_all_names(body.decode())
-    except _RepeatedName:
-        return True
-    return False
+    return _repeats_a_name(body)
 
 
 def is_blank_header(value: object) -> bool:

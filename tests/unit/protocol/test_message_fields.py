@@ -135,10 +135,11 @@ def test_no_field_names_no_owner() -> None:
 @pytest.mark.parametrize("name", ["uid", "UID", "member", "owner_id", "Email"])
 def test_any_filled_field_of_an_owner_may_name_one(name: str) -> None:
     for value in ("x", 0, {"uid": "x"}):
-        assert may_name_owner({name: value})
+        assert may_name_owner({name: value}, b"{}", b"{}")
         assert may_name_owner({}, b'{"id":1}', json.dumps({name: value}).encode())
     for blank in (None, "", " "):
-        assert not may_name_owner({name: blank}, json.dumps({name: blank}).encode())
+        body = json.dumps({name: blank}).encode()
+        assert not may_name_owner({name: blank}, body, body)
 
 
 @pytest.mark.parametrize(
@@ -155,5 +156,6 @@ def test_repeated_field_may_hide_an_owner(body: bytes) -> None:
 
 
 def test_other_fields_name_no_owner() -> None:
-    assert not may_name_owner(None)
-    assert not may_name_owner({"x-uid": "A"}, b'{"id":1,"uids":["A"]}')
+    assert not may_name_owner(None, b"{}", b"{}")
+    body = b'{"id":1,"uids":["A"]}'
+    assert not may_name_owner({"x-uid": "A"}, body, body)
