@@ -169,7 +169,7 @@ class PublicChannels:
             some = list(islice(stream.waiting, left))
             left -= len(some)
             self._send_book(stream, some)  # which adds it at the end again if a client still waits
-            self._batch.flush()  # or the next book would find room that this book takes
+            self._batch.flush()  # what a socket accepts at once makes room for the next book
             if left <= 0:
                 break
         return bool(self._pending)
