@@ -22,6 +22,9 @@ _SHORT_TEXTS: Final = (0x8000, 0x4000)
 _OFFSET_ENTRY: Final = b"\x0f" + OFFSET.encode() + b"l"
 _SIZES: Final = dict(zip(b"VtbBsuUIifDlLdT", (0, 1, 1, 1, 2, 2, 2, 4, 4, 4, 5, 8, 8, 8, 8), strict=True))
 """Bytes of a value, by its type. Of all other types, the first four bytes are the number of the others."""
+_UNREPRESENTABLE: Final = (ValueError, ArithmeticError, OSError, RecursionError)
+"""What py-amqp (5.4.2) raises for times after the year 9999, as of publishers that use milliseconds, and for tables
+nested a thousand times."""
 
 
 def read_headers(buffer: bytes, place: int, flags: int) -> tuple[Mapping[str, Any], int | None]:
@@ -61,9 +64,7 @@ def _table(entries: bytes) -> Mapping[str, Any]:
         return NO_HEADERS
     try:
         return _parsed(entries)
-    except (ValueError, ArithmeticError, OSError, RecursionError):
-        # py-amqp (5.4.2) cannot represent times after the year 9999, as of publishers that use milliseconds, or tables
-        # nested a thousand times. Such a value is kept as bytes, and all others are read.
+    except _UNREPRESENTABLE:
         return _parsed_one_by_one(entries)
 
 
@@ -73,6 +74,7 @@ def _parsed(entries: bytes) -> dict[str, Any]:
 
 
 def _parsed_one_by_one(entries: bytes) -> dict[str, Any]:
+    """Parse the entries of a table. A value that py-amqp cannot represent is kept as bytes."""
     headers: dict[str, Any] = {}
     start = 0
     while start < len(entries):
@@ -83,7 +85,7 @@ def _parsed_one_by_one(entries: bytes) -> dict[str, Any]:
         end = kind + 1 + size
         try:
             headers |= _parsed(entries[start:end])
-        except (ValueError, ArithmeticError, OSError, RecursionError):
+        except _UNREPRESENTABLE:
             headers[str(entries[start + 1 : kind], "utf-8", "replace")] = entries[kind + 1 : end]
         start = end
     return headers
