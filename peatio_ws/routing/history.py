@@ -95,7 +95,7 @@ class History:
         self._by_owner: dict[Owner, list[Entry]] = {}
         self._evicted: Entry | None = None
         self._bytes = 0
-        self._last_numbered = self._evicted_numbered = -1  # offsets of events that name a member by member id
+        self._last_by_member_id = self._evicted_by_member_id = -1  # offsets
         self.last = -1
         self.era = 0
 
@@ -119,7 +119,7 @@ class History:
         for owner in owners:
             self._by_owner.setdefault(owner, []).append(entry)
             if isinstance(owner, int):
-                self._last_numbered = offset
+                self._last_by_member_id = offset
         self.evict(now)
         return entry
 
@@ -131,7 +131,7 @@ class History:
             self._bytes -= entry.size
             for owner in entry.owners:
                 if isinstance(owner, int):
-                    self._evicted_numbered = entry.offset
+                    self._evicted_by_member_id = entry.offset
                 of_owner = self._by_owner[owner]
                 if of_owner[-1] is entry:
                     del self._by_owner[owner]
@@ -147,7 +147,7 @@ class History:
         self._entries.clear()
         self._by_owner.clear()
         self._evicted, self._bytes, self.last = None, 0, -1
-        self._last_numbered = self._evicted_numbered = -1
+        self._last_by_member_id = self._evicted_by_member_id = -1
         self.era += 1
 
     def position(self, entry: Entry | None = None) -> Position:
@@ -181,11 +181,11 @@ class History:
 
     def has_member_ids_after(self, offset: int) -> bool:
         """Return whether an event after this offset names, or named, any member by member id."""
-        return self._last_numbered > offset
+        return self._last_by_member_id > offset
 
     def lacks_member_ids_after(self, offset: int) -> bool:
         """Return whether an event after this offset that named any member by member id was removed."""
-        return self._evicted_numbered > offset
+        return self._evicted_by_member_id > offset
 
     def after(self, owners: Iterable[Owner], offset: int) -> Iterator[Entry]:
         """Return the events of one member, by all its keys, after an offset, in order, each once."""

@@ -106,7 +106,7 @@ class Outbox:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, FRESH_BYTES)
 
     def has_room(self) -> bool:
-        """Return whether less than half of the limit is taken, also by what was put in since the last flush."""
+        """Return whether at most half of the limit is taken, including what was put in since the last flush."""
         size = self.size
         if self._first is not None:
             size += len(self._first) + sum(map(len, self._more or ()))
