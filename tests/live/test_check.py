@@ -420,7 +420,7 @@ ALONE = {"AMQP_URL": "memory://"}
         ({"iss": "mallory"}, "issuer does not match JWT_ISSUER (it is mallory, JWT_ISSUER is barong)", "JWT_ISSUER"),
         ({"sub": "api_key"}, "subject is not session (it is api_key)", "session token"),
         ({"state": "banned"}, "state is not active (it is banned)", "not active"),
-        ({"jti": " "}, "jti is blank or not a text", "peatio_ws token"),
+        ({"jti": " "}, "jti is blank or not a text", "peatio-ws token"),
     ],
 )
 def test_refusal_of_a_token_is_explained(signer: Signer, claims: dict[str, object], text: str, remedy: str) -> None:
