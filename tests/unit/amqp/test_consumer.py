@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import gevent
@@ -25,25 +26,27 @@ def test_reader_is_behind_since_it_last_drained_the_socket(monkeypatch: pytest.M
     assert reader.behind() == 0, "brokers other than RabbitMQ have no such transport"
 
 
-def test_result_of_an_old_trial_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(consumer.time, "monotonic", lambda: now)
-    preferred, other = SimpleNamespace(name="stream"), SimpleNamespace(name="queue")
-    sources = Sources(preferred, other)  # type: ignore[arg-type]
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> Consumer:
+    """A consumer of its other source, whose trial of the preferred one has succeeded without its knowledge."""
+    sources = Sources(SimpleNamespace(name="stream"), SimpleNamespace(name="queue"))  # type: ignore[arg-type]
     reader = Consumer(sources, (), lambda: False, lambda _connected: None, lambda _seconds: None)
     sources.replace(SourceRefused(Refusal.TOO_OLD))
     monkeypatch.setattr(reader, "_prepare", lambda _url: True)
     reader._try_preferred("amqp://")
-    gevent.idle()  # the trial succeeds while the other source is lost
-    now += 1000
-    reader._restore_preferred()
-    assert sources.current is preferred
-    reader._try_preferred("amqp://")  # does not raise: the preferred source is not prepared again
+    gevent.idle()
+    return reader
 
 
-def test_other_source_is_not_read_once_the_preferred_one_is_restored(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_result_of_an_old_trial_is_ignored(monkeypatch: pytest.MonkeyPatch, tried: Consumer) -> None:
+    later = time.monotonic() + 1000  # the other source is lost meanwhile
+    monkeypatch.setattr(consumer.time, "monotonic", lambda: later)
+    tried._restore_preferred()
+    assert not tried._sources.replaced
+    tried._try_preferred("amqp://")  # does not raise: the preferred source is not prepared again
+
+
+def test_other_source_is_not_read_once_the_preferred_one_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Events of the two sources have different positions in history, so none may come in between."""
     happened, arrived = list[str](), gevent.event.Event()
 
@@ -79,9 +82,7 @@ def test_other_source_is_not_read_once_the_preferred_one_is_restored(
     assert sources.current is sources.preferred
 
 
-def test_failed_reader_is_not_connected_while_it_waits_for_its_restart(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_failed_reader_is_not_connected_while_it_waits_for_its_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     status, sources = list[bool](), Sources(SimpleNamespace(name="stream"))  # type: ignore[arg-type]
     reader = Consumer(sources, ("amqp://",), lambda: False, status.append, lambda _seconds: None)
 
@@ -117,14 +118,7 @@ def test_restored_source_skips_what_came_from_the_other_one(
     assert (sources.current, skips) == (preferred, skipped)
 
 
-def test_success_of_a_trial_is_not_lost_with_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    preferred, other = SimpleNamespace(name="stream"), SimpleNamespace(name="queue")
-    sources = Sources(preferred, other)  # type: ignore[arg-type]
-    reader = Consumer(sources, (), lambda: False, lambda _connected: None, lambda _seconds: None)
-    sources.replace(SourceRefused(Refusal.TOO_OLD))
-    monkeypatch.setattr(reader, "_prepare", lambda _url: True)
-    reader._try_preferred("amqp://")
-    gevent.idle()
+def test_success_of_a_trial_is_not_lost_with_the_connection(tried: Consumer) -> None:
     for _ in range(2):  # the connection is lost before the reader knows
         with pytest.raises(Restored):
-            reader._try_preferred("amqp://")
+            tried._try_preferred("amqp://")
