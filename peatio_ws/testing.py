@@ -34,8 +34,7 @@ from websockets.typing import Subprotocol
 from peatio_ws.auth import keys
 from peatio_ws.auth.signing import session_token
 from peatio_ws.concurrency.loop_thread import LoopThread
-from peatio_ws.config.misspelt_variables import KNOWN
-from peatio_ws.config.settings import Settings
+from peatio_ws.config.settings import NAMES, Settings
 from peatio_ws.config.urls import EMBEDDED_BROKER
 from peatio_ws.config.variables import RBAC
 from peatio_ws.console.page import WSGIApp
@@ -49,8 +48,6 @@ CLOSE_SECONDS: Final = 5.0
 """Time limit for closing a client or the server. Connections that are still open are then cut off."""
 START_SECONDS: Final = 30.0
 ALGORITHM: Final = "ES256"
-_KEPT: Final = {"JWT_PRIVATE_KEY", "PROMETHEUS_MULTIPROC_DIR"}
-"""Variables that the gateway itself does not read."""
 
 
 def environ(**variables: str) -> dict[str, str]:
@@ -68,7 +65,7 @@ def environ(**variables: str) -> dict[str, str]:
     """
     roles = [name for name in os.environ if name.startswith(RBAC)]
     return {
-        **dict.fromkeys([*sorted(KNOWN - _KEPT), *roles], ""),  # an empty variable counts as not set
+        **dict.fromkeys([*sorted(NAMES), *roles], ""),  # an empty variable counts as not set
         "WEB_CONCURRENCY": "1",  # gunicorn reads it, too, and accepts no empty text
         "AMQP_URL": EMBEDDED_BROKER,
         "JWT_ALGORITHM": ALGORITHM,
