@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from peatio_ws.errors import ClientError
 
@@ -51,8 +51,8 @@ def member_id_of(value: object) -> int | None:
     return None
 
 
-def is_text(value: object) -> bool:
-    """Return whether a value is a text that is not blank and has a form in UTF-8.
+def is_text(value: object) -> TypeGuard[str]:
+    """Return whether a value is a text that is not blank and that UTF-8 can encode.
 
     JSON can escape half of a surrogate pair (`"\\ud83d"`, RFC 8259 section 8.2), which Redis cannot store.
     """
@@ -65,9 +65,9 @@ def is_text(value: object) -> bool:
     return True
 
 
-def is_uid(value: object) -> bool:
+def is_uid(value: object) -> TypeGuard[str]:
     """Return whether a value can be the uid of a member."""
-    return isinstance(value, str) and is_text(value) and len(value.encode()) <= MOST_UID_BYTES
+    return is_text(value) and len(value.encode()) <= MOST_UID_BYTES
 
 
 def require_authenticated(session: Any) -> None:
