@@ -12,9 +12,9 @@ from tests.unit.test_architecture import MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_F
 
 PACKAGE = Path(peatio_client.__file__).parent
 PURE = (
-    "events channels books _endings _tokens _credentials _pace _trades _commands _wire _shelf _course _requests".split()
+    *"events channels books _endings _tokens _credentials _pace _trades".split(),
+    *"_commands _json _wire _shelf _course _requests _callbacks".split(),
 )
-PURE = ["_json", *PURE, "_callbacks"]
 IMPURE = set("asyncio os select socket ssl subprocess threading websockets".split())
 
 
