@@ -57,7 +57,7 @@ class Publisher:
     def __init__(self, url: str, durable: bool = False, timeout: float = CONFIRM_SECONDS) -> None:
         self._urls = [part.strip() for part in url.split(";") if part.strip()]
         self._durable, self._timeout = durable, timeout
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}  # by process: a fork copies a lock that another thread holds
         self._connection: Connection | None = None
         self._process = os.getpid()  # which the connection belongs to
         self._targets: dict[str, Any] = {}
@@ -180,25 +180,26 @@ class Publisher:
     def _push(self, routing_key: str, body: bytes, again: bool) -> bool:
         """Publish a message and wait for its confirm; on a new connection, with `again`, until a queue receives it."""
         check_ranger_event(routing_key, body)
-        self._leave_to_parent()
         with spans.publishing(RANGER, len(body)) as headers:
             return self._push_until_taken(routing_key, headers, body, again)
 
     def _push_until_taken(self, routing_key: str, headers: Mapping[str, str], body: bytes, again: bool) -> bool:
+        lock = self._locks.setdefault(os.getpid(), threading.Lock())
         while True:
-            if not self._lock.acquire(timeout=self._timeout):
+            if not lock.acquire(timeout=self._timeout):
                 text = f"other calls have waited {self._timeout:g} s for {self._place()}; is the broker frozen or full?"
                 raise PublishError(text)
             try:
                 taken = self._push_once(routing_key, headers, body)
             finally:
-                self._lock.release()
+                lock.release()
             if taken or not again or time.monotonic() - self._opened > RETURNED_SECONDS:
                 return taken
             time.sleep(AGAIN_SECONDS)
 
     def _push_once(self, routing_key: str, headers: Mapping[str, str], body: bytes) -> bool:
         """Publish over the open connection; if it turns out to be lost, over a new one."""
+        self._leave_to_parent()
         while True:
             was_open = self._connection is not None
             try:
@@ -220,7 +221,7 @@ class Publisher:
     def _leave_to_parent(self) -> None:
         """In a process that was forked, leave the connection to its parent: two processes cannot share one."""
         if self._process != os.getpid():
-            self._process, self._lock = os.getpid(), threading.Lock()
+            self._process = os.getpid()
             self._connection = None  # not closed, which would end the parent's
             self._waiting.clear()
             self.sent = self._refused = self._returned = 0

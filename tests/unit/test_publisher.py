@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -225,7 +227,7 @@ def test_forked_process_opens_its_own_connection_and_leaves_the_parents_open(mon
     publisher.to_member("ID1", "order", {"id": 1})
     publish(publisher, 1)  # the parent waits for the confirm
     inherited = publisher._connection
-    publisher._lock.acquire()  # by another thread of the parent
+    publisher._locks[os.getpid()].acquire()  # by another thread of the parent
     monkeypatch.setattr(room.os, "getpid", lambda: -1)
     publisher.confirm()
     publisher.answers = [(1, False, True)]
@@ -235,6 +237,21 @@ def test_forked_process_opens_its_own_connection_and_leaves_the_parents_open(mon
     monkeypatch.setattr(room.os, "getpid", lambda: -2)
     publisher.close()
     assert not publisher.closed
+
+
+def test_threads_of_a_forked_process_share_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher = Confirming()
+    publisher.answers = [(1, False, True), (2, False, True)]
+
+    def other_thread() -> int:
+        """Another thread runs when the first one asks in which process it is."""
+        monkeypatch.setattr(room.os, "getpid", lambda: -1)
+        publisher.to_member("ID1", "order", {"id": 1})
+        return -1
+
+    monkeypatch.setattr(room.os, "getpid", other_thread)
+    publisher.to_member("ID1", "order", {"id": 2})
+    assert (publisher.opened, publisher.confirmed) == (1, 2)
 
 
 @pytest.mark.parametrize("fault", [ConnectionResetError("gone"), (1, False, False), None])
@@ -271,7 +288,8 @@ def test_unroutable_event_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_publish_that_waits_too_long_for_others_fails() -> None:
     publisher = Publisher(EMBEDDED_BROKER, timeout=0.01)
-    with publisher._lock, pytest.raises(PublishError, match="other calls have waited"):
+    lock = publisher._locks[os.getpid()] = threading.Lock()
+    with lock, pytest.raises(PublishError, match="other calls have waited"):
         publisher.to_stream("btcusd.trades", {})
 
 
