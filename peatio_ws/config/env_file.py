@@ -28,7 +28,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     except OSError as error:
         raise ConfigurationError([Fault(f"{path} cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError:
-        raise ConfigurationError([Fault(f"{path} is not a text in UTF-8")]) from None
+        raise ConfigurationError([Fault(f"{path} is not valid UTF-8")]) from None
     if faults:
         raise ConfigurationError(faults)
     return found

@@ -279,11 +279,11 @@ NAMES: Final = _names()
 
 
 def _texts(values: dict[str, Any], faults: list[Fault]) -> dict[str, Any]:
-    """Return values in UTF-8. Python keeps bytes of another encoding as surrogates (PEP 383), for which servers and
-    libraries have no form. Append a fault for each variable of the gateway that has some."""
+    """Return values that UTF-8 can encode. Python keeps bytes of another encoding as surrogates (PEP 383), which
+    neither servers nor libraries accept. Append a fault for each variable of the gateway that contains some."""
     texts = {name: in_utf8(value) for name, value in values.items()}
     wrong = [name for name in values if texts[name] != values[name] and (name in NAMES or name.startswith(RBAC))]
-    faults += [Fault(f"{name} is not a text in UTF-8", (name,)) for name in wrong]
+    faults += [Fault(f"{name} is not valid UTF-8", (name,)) for name in wrong]
     return texts
 
 

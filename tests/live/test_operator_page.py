@@ -380,7 +380,7 @@ def test_refused_command_says_why_and_its_dialog_stays(here: Visit) -> None:
     here.expect_failures(503)
 
 
-def test_command_whose_dialog_was_left_tells_its_end_and_closes_no_other(here: Visit) -> None:
+def test_outcome_of_a_command_is_shown_after_its_dialog_was_closed(here: Visit) -> None:
     page, commands = here.page, list[Route]()
     page.route("**/api/notices", lambda route: commands.append(route))
     ends = [
@@ -390,7 +390,7 @@ def test_command_whose_dialog_was_left_tells_its_end_and_closes_no_other(here: V
         ),
         ({"status": 503, "json": {"error": "frozen"}}, "Send a notice to all clients: frozen"),
     ]
-    for end, told in ends:
+    for end, shown in ends:
         page.locator("#notice").click()
         page.locator("#field-text").fill("hello")
         with page.expect_request("**/api/notices"):
@@ -399,7 +399,7 @@ def test_command_whose_dialog_was_left_tells_its_end_and_closes_no_other(here: V
         page.locator("#drain-all").click()
         page.locator("#field-sure").fill("drain")
         commands.pop().fulfill(**end)
-        expect(page.locator("#news")).to_contain_text(told)
+        expect(page.locator("#news")).to_contain_text(shown)
         expect(page.locator("#field-sure")).to_have_value("drain")
         expect(page.locator("#dialog")).to_be_visible()
         page.locator("#dialog").get_by_text("Cancel").click()

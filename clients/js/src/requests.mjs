@@ -4,7 +4,7 @@ import { LONGEST_TIMER } from "./clocks.mjs";
 import { RequestFailed, timedOut } from "./errors.mjs";
 
 const NOT_SENT = "the connection ended before the request was sent";
-const MOST_GIVEN_UP = 100; // numbers of requests that nobody waits for any more, and whose answers may still come
+const MOST_GIVEN_UP = 100; // requests whose late answers are dropped
 const LOST = "the connection ended before the answer; the handler may have run";
 
 /** The requests of a connection that wait for an answer. */

@@ -84,7 +84,7 @@ test("a redirect is not followed", () => {
   assert.equal(http(302, "", undefined), "HTTP 302: a redirect, which the client does not follow; check the address");
 });
 
-test("a silence of no time is refused, and an endless one asks for no sign of life all the time", async () => {
+test("a silence of 0 is refused, and an infinite one sends no flood of pings", async () => {
   for (const silence of [0, -1, NaN]) assert.throws(() => client([], { silence }), /^TypeError: silence has to be more than 0 s, not/);
   const one = client([subscribed], { streams: ["btcusd.trades"], silence: Infinity });
   one.once("connected", () => setTimeout(() => one.close(), 50));
@@ -264,7 +264,7 @@ test("answers come to a callback, and events follow in order", async () => {
   assert.deepEqual(taken, [1, 2]);
 });
 
-test("trades that the gateway never stopped to send go on after the last one", async () => {
+test("trades continue after the last one if the gateway never stopped sending them", async () => {
   const listed = { success: { message: "subscribed", streams: ["btcusd.trades"] } };
   const one = client([{ ...listed, marks: { "btcusd.trades": "m1" } }], { streams: ["btcusd.trades"] });
   const ended = [];

@@ -183,7 +183,7 @@ def test_replay_with_a_gap_ends_incomplete_after_the_gap(script: list[Any]) -> N
     assert followed.all("resumed") == [Resumed(complete=False)]
 
 
-def test_end_of_a_replay_is_told_beside_more_streams_than_an_address_has_room_for() -> None:
+def test_resumed_is_called_if_the_address_has_no_room_for_all_streams() -> None:
     trades = tuple(f"market{number:03}.trades" for number in range(100))
     live = {
         "success": {"message": "subscribed", "streams": [*trades, "order"]},
@@ -469,7 +469,7 @@ def test_trades_that_are_subscribed_by_message_go_on_as_well() -> None:
     assert followed._trades.fields(["btcusd.tickers", "a.b.trades"]) == {}
 
 
-def test_trades_that_the_gateway_never_stopped_to_send_go_on_after_the_last_one() -> None:
+def test_trades_continue_if_the_gateway_never_stopped_sending_them() -> None:
     followed = course(f"{URL}public", (TRADES,), with_token=False)
 
     def busy(run: Followed) -> None:

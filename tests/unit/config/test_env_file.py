@@ -39,7 +39,7 @@ def test_each_line_that_is_not_understood_is_reported_without_its_value(tmp_path
 
 def test_a_file_that_is_not_a_text_is_reported(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"A=\xff\n")
-    with pytest.raises(ConfigurationError, match="is not a text in UTF-8"):
+    with pytest.raises(ConfigurationError, match="is not valid UTF-8"):
         read_env_file(tmp_path / "binary")
     with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
         read_env_file(tmp_path / "missing")

@@ -156,13 +156,13 @@ def test_a_client_may_send_at_least_one_message() -> None:
 @pytest.mark.parametrize(
     "name", ["RABBITMQ_PASSWORD", "AMQP_URL", "REDIS_URL", "WEBSOCKET_SSL_KEY", "JWT_PUBLIC_KEY", "RANGO_RBAC_ADMIN"]
 )
-def test_value_that_is_not_a_text_in_utf_8_is_a_fault(name: str) -> None:
+def test_value_that_is_not_valid_utf_8_is_a_fault(name: str) -> None:
     """Python keeps a byte of another encoding as half of a surrogate pair (PEP 383)."""
     value = {"AMQP_URL": "amqp://u:p\udce9@h/", "REDIS_URL": "redis://:p\udce9@h/0"}.get(name, "p\udce9")
     lines = faults({**environment(), name: value, "LS_COLORS": "\udce9", "RABBITMQ_DEFAULT_PASS": "\udce9"})
-    assert f"{name} is not a text in UTF-8" in lines
+    assert f"{name} is not valid UTF-8" in lines
     assert all(line.startswith(name) and line.isprintable() for line in lines)
-    with pytest.raises(ConfigurationError, match="WEBSOCKET_UNIX is not a text"):
+    with pytest.raises(ConfigurationError, match="WEBSOCKET_UNIX is not valid UTF-8"):
         Settings.limits_from_env({"WEBSOCKET_UNIX": "p\udce9"})
 
 

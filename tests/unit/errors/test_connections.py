@@ -53,7 +53,7 @@ def test_refusal_has_all_parts_of_an_http_answer() -> None:
     )
 
 
-def test_text_of_a_client_always_has_a_form_in_utf_8() -> None:
+def test_utf_8_can_encode_any_text_of_a_client() -> None:
     """`json.loads` returns half of a surrogate pair where the client's JSON has one."""
     text = json.loads(r'"no room \ud83d"')
     assert Disconnect(4000, text).reason == ClientError(text).text == Refused("404 Not Found", text).text == "no room ?"
