@@ -12,6 +12,8 @@ from tests.support import schedule
 from tests.support.gateway import GatewayProcess, Publisher, Signer, forget_history
 from tests.support.servers import RabbitMQ, Redis, scratch
 
+GatewayProcess.forks = True
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     schedule.arrange(items)

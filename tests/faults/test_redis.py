@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,8 @@ import pytest
 import redis as client_of
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.support.gateway import ROOT, GatewayProcess, Publisher, Signer, receive
+from tests.support import fork_server
+from tests.support.gateway import GatewayProcess, Publisher, Signer, receive
 from tests.support.gateway import resume as resumes
 from tests.support.old_redis import OldRedis
 from tests.support.servers import Redis, wait_until
@@ -229,10 +229,7 @@ def test_gateway_follows_a_failover(
 
 
 def steer(url: str, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "peatio_ws", *words]
-    return subprocess.run(
-        command, cwd=ROOT, env={"REDIS_URL": url, "PATH": ""}, capture_output=True, text=True, timeout=60
-    )
+    return fork_server.shared(patched=False).run(["peatio_ws", *words], {"REDIS_URL": url, "PATH": ""}, 60)
 
 
 # ---- old versions

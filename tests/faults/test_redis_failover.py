@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.support.gateway import ROOT, GatewayProcess, Signer
+from tests.support import fork_server
+from tests.support.gateway import GatewayProcess, Signer
 from tests.support.sentinel import NAME, PASSWORD, SENTINEL_PASSWORD, SentinelSet, client
 from tests.support.servers import RabbitMQ, Redis, wait_until
 from tests.support.stage import Stage
@@ -149,6 +149,5 @@ def plain(server: Redis) -> redis.Redis:
 
 
 def run(url: str, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "peatio_ws", *words]
     given = {"REDIS_URL": url, "PATH": "", "METRICS_PORT": "0", "WEBSOCKET_PORT": "0", **environ}
-    return subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, timeout=60)
+    return fork_server.shared(patched=False).run(["peatio_ws", *words], given, 60)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from peatio_ws.publisher import Publisher as PeatioPublisher
 from tests.live.test_check import check
+from tests.support import fork_server
 from tests.support.gateway import ROOT, GatewayProcess, Publisher, Signer, receive, resume
 from tests.support.servers import RabbitMQ, Redis, wait_until
 from tests.support.tls_server import TlsServer
@@ -197,6 +197,4 @@ def publish(*words: str, **environ: str) -> tuple[int, str]:
 
 def command(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ}
-    return subprocess.run(
-        [sys.executable, "-m", "peatio_ws", *words], env=environment, capture_output=True, text=True, timeout=60
-    )
+    return fork_server.shared(patched=False).run(["peatio_ws", *words], environment, 60)

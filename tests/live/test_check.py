@@ -25,6 +25,7 @@ from peatio_ws.auth.revocations import Revocation
 from peatio_ws.cluster import stored_revocations
 from peatio_ws.cluster.redis_keys import REVOCATIONS_KEY, VERSION_KEY
 from tests.live.test_published_keys import Issued, members
+from tests.support import fork_server
 from tests.support.gateway import ROOT, GatewayProcess, Signer
 from tests.support.issuer import issuing
 from tests.support.old_redis import OldRedis
@@ -72,14 +73,14 @@ def check(*words: str, open_files: tuple[int, int] | None = None, **environ: str
         "WEBSOCKET_MAX_CONNECTIONS": "500",
         **environ,
     }
-    ended = subprocess.run(
-        [sys.executable, "-m", "peatio_ws", "check", *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        preexec_fn=open_files and functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, open_files),
-    )
+    if open_files is None:
+        ended = fork_server.shared(patched=False).run(["peatio_ws", "check", *words], environment, SECONDS)
+    else:
+        limit = functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, open_files)
+        command = [sys.executable, "-m", "peatio_ws", "check", *words]
+        ended = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=SECONDS, preexec_fn=limit
+        )
     assert ended.stderr == ""
     rows: dict[str, list[tuple[str, str, str]]] = {}
     *lines, _, verdict = ended.stdout.splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import uuid
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import fork_server
 from tests.support.gateway import ROOT, GatewayProcess
 from tests.support.servers import RabbitMQ
 
@@ -36,8 +38,8 @@ def url(broker: RabbitMQ) -> Iterator[str]:
 def test_source(url: str, kind: str, scenario: str) -> None:
     if kind == "embedded":
         url = "memory://"
-    command = [sys.executable, "-m", "tests.support.source_scenarios", kind, scenario, url]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
+    command = ["tests.support.source_scenarios", kind, scenario, url]
+    done = fork_server.shared(patched=True).run(command, os.environ, SECONDS)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 

@@ -13,7 +13,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import amqp
 import jwt
@@ -21,11 +21,25 @@ from kombu import Connection
 from websockets.sync.client import ClientConnection, connect
 
 from peatio_ws.auth import keys
+from tests.support import fork_server
 from tests.support.servers import START_SECONDS, WAIT_SECONDS, Server, free_port, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 WAIT = WAIT_SECONDS
 """Seconds within which an expected frame has to arrive."""
+GATEWAY_VARIABLES = (
+    "WEBSOCKET_",
+    "RANGER_",
+    "RANGO_",
+    "JWT_",
+    "AMQP_",
+    "RABBITMQ_",
+    "REDIS_",
+    "METRICS_",
+    "LOG_",
+    "WEB_CONCURRENCY",
+)
+"""How the names of the gateway's variables begin."""
 
 
 class Signer:
@@ -69,7 +83,13 @@ class GatewayProcess(Server):
         folder: for its log.
         environ: added to this process's environment without the gateway's own variables.
         command: what to run instead of `gunicorn wsgi`, after `python -m`.
+
+    Attributes:
+        forks: whether gateways start as forks of a process that has loaded their modules, as in tests. Only those that
+            differ by nothing but the gateway's variables do; all others start as a user's.
     """
+
+    forks: ClassVar = False
 
     def __init__(
         self,
@@ -83,20 +103,8 @@ class GatewayProcess(Server):
         self.port, self.metrics_port = free_port(), free_port()
         self.log_path = folder / f"gateway-{self.port}.log"
         self.command, self.cwd = command, cwd
-        ours = (
-            "WEBSOCKET_",
-            "RANGER_",
-            "RANGO_",
-            "JWT_",
-            "AMQP_",
-            "RABBITMQ_",
-            "REDIS_",
-            "METRICS_",
-            "LOG_",
-            "WEB_CONCURRENCY",
-        )
         self.environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
+            **{name: value for name, value in os.environ.items() if not name.startswith(GATEWAY_VARIABLES)},
             "PYTHONPATH": str(ROOT),
             "WEBSOCKET_HOST": "127.0.0.1",
             "WEBSOCKET_PORT": str(self.port),
@@ -112,15 +120,22 @@ class GatewayProcess(Server):
 
     def start(self, wait: bool = True) -> None:
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", *self.command], cwd=self.cwd, env=self.environ, stdout=log, stderr=log
-            )
+            if self.forks and self._is_plain():
+                self.process = fork_server.shared(patched=True).start(self.command, self.environ, log, log)
+            else:
+                words = [sys.executable, "-m", *self.command]
+                self.process = subprocess.Popen(words, cwd=self.cwd, env=self.environ, stdout=log, stderr=log)
         if wait:
             try:
                 self.wait_ready()
             except BaseException:  # after Ctrl-C, too: no other code knows the process yet
                 self.kill()
                 raise
+
+    def _is_plain(self) -> bool:
+        others = {name: value for name, value in self.environ.items() if not name.startswith(GATEWAY_VARIABLES)}
+        plain = os.environ | {"PYTHONPATH": str(ROOT)}
+        return self.command[0] == "gunicorn" and self.cwd == ROOT and others.items() <= plain.items()
 
     def wait_ready(self) -> None:
         def ready() -> bool:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tests.support import broker_rpc
 from tests.support.certificate import Authority
+from tests.support.fork_server import Fork
 
 START_SECONDS = 90.0
 """How long a server may take to answer; a RabbitMQ node needs 4-8 s, more while two start at once."""
@@ -89,7 +90,7 @@ class Server:
     """A child process that can be frozen, killed and started again on the same port and folder."""
 
     port: int
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Fork | None = None
 
     def start(self) -> None:
         raise NotImplementedError
