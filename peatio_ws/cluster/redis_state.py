@@ -53,7 +53,7 @@ class RedisSharedState(SharedState):
     def __init__(self, url: str, revocations: Revocations, lockout: Lockout) -> None:
         super().__init__(revocations, lockout)
         self._connection = RedisConnection(url)
-        self._id = uuid.uuid4().hex
+        self._id = ""
         self._pending: dict[bytes, tuple[float, Order]] = {}
         self._load_wanted = False
         self._members = RedisMemberIds(self._connection)
@@ -67,6 +67,8 @@ class RedisSharedState(SharedState):
         return self._connection.connected
 
     def start(self, books: Books, target: CommandTarget) -> None:
+        # Not before: the master may have made this object for all workers (gunicorn's `preload_app`).
+        self._id = uuid.uuid4().hex
         self._greenlet = gevent.spawn(self._run_writer)
         self._members.start()
         self._books = RedisBooks(self._connection, books)

@@ -5,11 +5,13 @@ The real Redis is tested in `tests/live`.
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections import Counter
 from typing import Any
 
+import gevent
 import pytest
 
 from peatio_ws.auth.lockout import Lockout
@@ -94,3 +96,28 @@ def test_failing_load_of_orders_does_not_delay_the_limits() -> None:
     with pytest.raises(RuntimeError):
         shared._exchange()
     assert store.counts == {"peatio_ws:failures:203.0.113.7": 1}
+
+
+class Lease(Pipe):
+    """A pipeline of a Redis that has one key."""
+
+    def set(self, _key: str, value: Any, nx: bool, px: int) -> None:  # type: ignore[override]
+        self._store.rows = self._store.rows or [value.encode()]
+        self._answers.append(None)
+
+    def get(self, _key: str) -> None:
+        assert self._store.rows is not None
+        self._answers.append(self._store.rows[0])
+
+
+def test_one_of_the_workers_that_a_master_made_writes_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With gunicorn's `preload_app` the master makes this object, and each worker starts a copy of it."""
+    store = Store([])
+    monkeypatch.setattr(store, "pipeline", lambda transaction: Lease(store))
+    monkeypatch.setattr(store, "pexpire", lambda _key, _milliseconds: 1, raising=False)
+    monkeypatch.setattr(gevent, "spawn", lambda *_: None)
+    of_master = worker(store, Lockout(0))
+    workers = [copy.copy(of_master) for _ in range(3)]
+    for one in workers:
+        one.start(None, None)  # type: ignore[arg-type]
+    assert [one._holds_lease() for one in (*workers, *workers)] == [True, False, False, True, False, False]
