@@ -60,7 +60,7 @@ export class Course {
 
   /** @param {string} event @param {object} fields @param {{ timeout: number, signal?: AbortSignal }} options */
   async request(event, fields, options) {
-    if (this.state !== "connected" || !this.#line)
+    if (this.state !== "connected" || !this.#line?.isOpen)
       throw new Error("not connected; wait for the callback `connected`, or try again");
     return this.#line.request(() => this.streams.turn(), event, fields, options);
   }

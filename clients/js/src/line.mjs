@@ -99,6 +99,11 @@ export class Line {
     return text;
   }
 
+  /** Whether messages can be sent; `receive` may still return frames of a connection that has ended. */
+  get isOpen() {
+    return !this.#ended && this.#socket.readyState === 1;
+  }
+
   /** Make `receive` return without a frame. */
   nudge() {
     this.#nudged = true;
@@ -107,7 +112,7 @@ export class Line {
 
   /** @param {string} text */
   say(text) {
-    if (this.#socket.readyState === 1) this.#socket.send(text);
+    if (this.isOpen) this.#socket.send(text);
   }
 
   /**
@@ -127,7 +132,7 @@ export class Line {
 
   /** Check soon whether the connection still works, because the page was away. */
   check() {
-    if (this.#ended || this.#socket.readyState !== 1) return;
+    if (!this.isOpen) return;
     this.#asked = now();
     this.#ask();
     clearTimeout(this.#checking);

@@ -264,6 +264,17 @@ test("answers come to a callback, and events follow in order", async () => {
   assert.deepEqual(taken, [1, 2]);
 });
 
+test("a request fails at once on a connection that ended within the callback", async () => {
+  const one = client([subscribed], { streams: ["btcusd.trades"] });
+  one.once("connected", async () => {
+    Gateway.last.tell("close", { code: 1012, reason: "" });
+    await assert.rejects(one.request("double", {}, { timeout: 5 }), /not connected/);
+    assert.deepEqual(Gateway.heard, []);
+  });
+  one.on("disconnected", () => one.close());
+  await one.run();
+});
+
 test("trades continue after the last one if the gateway never stopped sending them", async () => {
   const listed = { success: { message: "subscribed", streams: ["btcusd.trades"] } };
   const one = client([{ ...listed, marks: { "btcusd.trades": "m1" } }], { streams: ["btcusd.trades"] });

@@ -23,6 +23,8 @@ export declare class Line {
      * @returns {Promise<string | null>} null after `seconds`, or earlier
      */
     receive(seconds: number): Promise<string | null>;
+    /** Whether messages can be sent; `receive` may still return frames of a connection that has ended. */
+    get isOpen(): boolean;
     /** Make `receive` return without a frame. */
     nudge(): void;
     /** @param {string} text */
