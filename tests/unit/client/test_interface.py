@@ -14,6 +14,7 @@ from typing import Any
 import peatio_client
 import pytest
 from peatio_client import Disconnected, Event, NoToken, PeatioClient, Refused
+from peatio_client._commands import Wait
 
 from tests.support.certificate import Certificate
 from tests.unit.client.served import KINDS, Either, Gateway, gateway, play
@@ -107,6 +108,27 @@ def test_loop_that_is_cancelled_after_next_gave_up_loses_nothing(server: Gateway
     taken = list[Any]()
     play("asyncio", server.url, scenario)
     assert [event.cursor for event in taken] == ["c1", "c2"]
+
+
+def test_a_pause_goes_on_in_the_next_loop_after_one_that_was_cancelled(server: Gateway) -> None:
+    async def note(end: object) -> None:
+        ends.append(end)
+
+    async def scenario(client: Either) -> None:
+        one = client.client
+        client.on("disconnected", note)
+        while len(ends) < 4:
+            loop = asyncio.ensure_future(anext(one))
+            while not isinstance(one._command, Wait):
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
+            loop.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await loop
+
+    ends = list[Any]()
+    server.refusal = (500, "text/plain", "no")
+    play("asyncio", server.url, scenario, longest_pause=0.5)
 
 
 @both

@@ -67,3 +67,10 @@ class Emit(NamedTuple):
 
 Command: TypeAlias = AskToken | Open | Receive | Send | Speak | Shut | Wait | Tell | Emit
 Doing: TypeAlias = Generator[Command, Any, None]
+
+
+def rest(command: Command, seconds: float) -> Command:
+    """Return what is left of a command that was cancelled after some seconds: of a wait, the rest of its time."""
+    if isinstance(command, Wait | AskToken):
+        return command._replace(seconds=max(0.0, command.seconds - seconds))
+    return command

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ssl import SSLContext
 from typing import Any, Literal, Self
@@ -13,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from peatio_client._aio_line import Line, awaited
 from peatio_client._client import Client, unanswered
-from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
+from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait, rest
 from peatio_client._credentials import checked
 from peatio_client._endings import LONGEST_PAUSE
 from peatio_client._lines import CLOSE_SECONDS, Options
@@ -32,8 +33,7 @@ class AsyncPeatioClient(Client):
 
     Args:
         token, headers: as for `PeatioClient`; the function may be a coroutine function.
-        url, streams, cursor, silence, authenticated, ssl, proxy, books, every, depth, longest_pause: as
-            for `PeatioClient`.
+        url, streams, cursor, silence, authenticated, ssl, proxy, books, every, depth, longest_pause: as there.
 
     Raises:
         ValueError: the arguments contradict each other.
@@ -215,9 +215,11 @@ class AsyncPeatioClient(Client):
         await self.close()
 
     async def _go_on(self, running: Doing, command: Command) -> Command:
+        began = time.monotonic()
         try:
             result = await self._do(command)
         except asyncio.CancelledError:
+            self._command = rest(command, time.monotonic() - began)
             raise
         except BaseException as error:
             return _step(running.throw, error)
@@ -247,8 +249,7 @@ class AsyncPeatioClient(Client):
         return None
 
     async def _ask_for_token(self, seconds: float) -> object:
-        """Call the token function, one call at a time. A call that takes longer continues; the next time returns its
-        result."""
+        """Call the token function, one call at a time. A call that takes longer continues, for the next time."""
         assert self._token is not None
         if self._asked is None:
             self._asked = asyncio.ensure_future(_call(self._token))
