@@ -123,10 +123,14 @@ export class Conversation {
     if ("error" in frame) return [this.#complain(frame.error)];
     const [stream, data] = Object.entries(frame)[0];
     const alone = Object.keys(frame).length === 1;
-    if (alone && stream === "resume" && data) return [{ place: this.#placeOf(data) }];
+    if (alone && stream === "resume" && data) {
+      this.#moveOn(data.cursor);
+      return [{ place: this.#placeOf(data) }];
+    }
     if (alone && stream === "complete" && !this.asked.has(stream))
       return Object.keys(data).flatMap((name) => (data[name] ? [] : [{ missed: name }]));
     if (alone && stream === "notice" && this.#notices && !this.asked.has(stream)) return [{ notice: data }];
+    this.#moveOn(frame.cursor);
     return [{ event: { stream, data, cursor: frame.cursor ?? null, text, mark: frame.mark ?? null } }];
   }
 
@@ -169,6 +173,11 @@ export class Conversation {
   #placeOf({ cursor, complete }) {
     this.#complete &&= Boolean(complete);
     return { cursor: cursor ?? null, complete: Boolean(complete) };
+  }
+
+  /** Events may come before the connection is live: the place to report then has the newest cursor. @param {string | undefined} cursor */
+  #moveOn(cursor) {
+    if (cursor && this.#place && !this.live) this.#place = { ...this.#place, cursor };
   }
 
   /** @param {string[]} streams @returns {Step[]} */

@@ -305,6 +305,16 @@ for (const [name, frames, complete] of [
   });
 }
 
+test("an event before the reply to its subscription keeps its cursor", async () => {
+  const early = { order: { id: 1 }, cursor: "c1" }; // the gateway waits for the broker before it replies
+  const script = [subscribed, authenticated, early, subscribed, { "btcusd.trades": 2 }];
+  const one = client(script, { token: "token" });
+  assert.equal((await one.next()).data.id, 1);
+  assert.equal((await one.next()).data, 2);
+  one.close();
+  assert.equal(one.cursor, "c1");
+});
+
 test("a connection that begins without a cursor has nothing to resume", async () => {
   const one = client([subscribed, authenticated, subscribed, { order: { id: 1 }, cursor: "c1" }], {
     token: () => "any",
