@@ -133,10 +133,11 @@ export class Line {
   /** Check soon whether the connection still works, because the page was away. */
   check() {
     if (!this.isOpen) return;
-    this.#asked = now();
+    const asked = (this.#asked = now());
     this.#ask();
     clearTimeout(this.#checking);
-    this.#checking = setTimeout(() => this.#asked && this.abandon("no sign of life"), CHECK * 1000);
+    // Unless a later ping waits for its answer.
+    this.#checking = setTimeout(() => this.#asked === asked && this.abandon("no sign of life"), CHECK * 1000);
   }
 
   /** Close with a closing handshake; drop waiting frames. */

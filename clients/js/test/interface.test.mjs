@@ -391,6 +391,30 @@ test("a page that comes back asks whether the connection is there", async () => 
   there.leave();
 });
 
+test("a page that comes back just before the next ping gives that its time, too", async (t) => {
+  t.mock.timers.enable({ apis: ["setInterval", "setTimeout"] });
+  const there = page();
+  const asked = [];
+  const send = Gateway.prototype.send;
+  Gateway.prototype.send = (text) => asked.push(text);
+  const one = client([subscribed], { streams: ["btcusd.trades"], silence: 15 });
+  const connected = new Promise((resolve) => one.on("connected", resolve));
+  const ends = [];
+  one.on("disconnected", ({ reason }) => ends.push(reason));
+  const running = one.run();
+  await connected;
+  there.document("resume");
+  Gateway.last.tell("message", { data: "pong" });
+  t.mock.timers.tick(5000); // the next ping, and the end of the time for the first one
+  assert.deepEqual(asked, ["ping", "ping"]);
+  await new Promise(setImmediate);
+  assert.deepEqual(ends, []);
+  one.close();
+  await running;
+  Gateway.prototype.send = send;
+  there.leave();
+});
+
 test("a delay that the gateway asked for is not cut short", async () => {
   const there = page();
   let ends = 0;
