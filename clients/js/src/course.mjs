@@ -44,6 +44,8 @@ export class Course {
   /** @type {Line | null} */
   #line = null;
   #stop = () => {}; // ends the current wait
+  /** A running call of the function for headers. @type {Promise<any[]> | null} */
+  #called = null;
   #mayHurry = false; // whether the current wait is not a delay that the gateway asked for
 
   /** @param {Setting} setting */
@@ -159,13 +161,27 @@ export class Course {
     const { headers } = this.#set.connecting;
     if (typeof headers !== "function") return headers;
     try {
-      const given = await headers();
+      const found = await Promise.race([this.#given(headers), this.#sleep(TOKEN)]);
+      if (!found && !this.#isClosed()) throw new NoToken(`no headers within ${TOKEN} s`);
+      const given = found?.[0];
       checkHeaders(given);
       return given;
     } catch (error) {
       if (!(error instanceof NoToken)) throw error;
       await this.#tell("error", `no token: ${error.message}`);
       throw new Ended(LOST, "no token");
+    } finally {
+      this.#stop();
+    }
+  }
+
+  /** The result of the function for headers, in a list. If a call still runs, its result. @param {() => any} headers */
+  async #given(headers) {
+    this.#called ??= (async () => [await headers()])();
+    try {
+      return await this.#called;
+    } finally {
+      this.#called = null;
     }
   }
 

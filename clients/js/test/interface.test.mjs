@@ -181,6 +181,30 @@ test("a function gives the headers of each handshake, and may be refused twice",
   await assert.rejects(new PeatioClient("ws://gateway.example/", wrong).run(), /the option token/);
 });
 
+test("a function for headers that does not end is given up, and by close()", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  let calls = 0;
+  const headers = () => new Promise(() => (calls += 1));
+  const one = new PeatioClient("ws://gateway.example/", { WebSocket: Gateway, headers, streams: ["btcusd.trades"] });
+  const reported = new Promise((resolve) => one.on("error", resolve));
+  const ended = new Promise((resolve) => one.on("disconnected", resolve));
+  const running = one.run();
+  const asksAgain = async () => {
+    while (one.state !== "connecting") await new Promise(setImmediate);
+    await new Promise(setImmediate);
+  };
+  await asksAgain();
+  t.mock.timers.tick(30_000);
+  assert.equal(await reported, "no token: no headers within 30 s");
+  await ended;
+  await new Promise(setImmediate);
+  t.mock.timers.tick(1000);
+  await asksAgain();
+  assert.equal(calls, 1, "a call that takes longer continues");
+  one.close();
+  await running;
+});
+
 test("callbacks can be removed, by off, by once and by a signal", async () => {
   const frames = [1, 2, 3].map((number) => ({ "btcusd.trades": number }));
   const one = client([subscribed, ...frames], { streams: ["btcusd.trades"] });

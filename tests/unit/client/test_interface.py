@@ -13,7 +13,7 @@ from typing import Any
 
 import peatio_client
 import pytest
-from peatio_client import Disconnected, Event, NoToken, PeatioClient, Refused
+from peatio_client import Disconnected, Event, NoToken, PeatioClient, Refused, _aio_line
 from peatio_client._commands import Wait
 
 from tests.support.certificate import Certificate
@@ -278,6 +278,48 @@ def test_a_token_function_that_was_cancelled_is_called_again(server: Gateway) ->
 
     play("asyncio", server.url, scenario, token=give, longest_pause=0.5)
     assert told == ["no token: the token function was cancelled"]
+
+
+def test_a_long_call_for_headers_is_reported_and_continues(server: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, told = list[int](), list[str]()
+    monkeypatch.setattr(_aio_line, "HEADERS_SECONDS", 0.01)
+
+    async def give() -> dict[str, str]:
+        calls.append(1)
+        while len(told) < 2:
+            await asyncio.sleep(0.001)
+        return {"X-Signature": "late"}
+
+    async def note(error: str) -> None:
+        told.append(error)
+
+    async def push(_: object) -> None:
+        server.push(1)
+
+    async def scenario(client: Either) -> None:
+        client.on("error", note)
+        client.on("connected", push)
+        assert await client.next() is not None
+
+    play("asyncio", server.url, scenario, headers=give, longest_pause=0.5)
+    assert set(told) == {"no token: no headers within 0.01 s"}
+    assert (len(calls), server.headers[0]["x-signature"]) == (1, "late")
+
+
+def test_close_ends_a_call_for_headers(server: Gateway) -> None:
+    async def give() -> dict[str, str]:
+        called.set()
+        await asyncio.Event().wait()
+        return {}
+
+    async def scenario(client: Either) -> None:
+        running = asyncio.ensure_future(client.client.run())
+        await called.wait()
+        await client.close()
+        await running
+
+    called = asyncio.Event()
+    play("asyncio", server.url, scenario, headers=give)
 
 
 @both

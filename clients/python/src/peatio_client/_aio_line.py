@@ -11,9 +11,10 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from peatio_client._endings import Ended
-from peatio_client._lines import BACKLOG_FULL, MOST_BACKLOG, Options, checked, ended, unredirected
+from peatio_client._endings import LOST, Ended
+from peatio_client._lines import BACKLOG_FULL, HEADERS_SECONDS, MOST_BACKLOG, Options, checked, ended, unredirected
 from peatio_client._requests import NOT_CONNECTED, Requests, answer
+from peatio_client.events import NoToken
 
 
 class Connection(ClientConnection):
@@ -31,10 +32,12 @@ class Line:
 
     Attributes:
         gateway: the connection.
+        asked: a running call of the function for headers, or its result.
     """
 
     def __init__(self, options: Options) -> None:
         self.gateway: ClientConnection | None = None
+        self.asked: asyncio.Task[Mapping[str, str]] | None = None
         self._options = options
         self._requests = Requests()
         self._reading = asyncio.Lock()
@@ -43,11 +46,24 @@ class Line:
     async def open(self, address: str, headers: dict[str, str]) -> None:
         """Raise `Ended` if there is no connection, and what the function for headers raises."""
         await self.hang_up()  # a connection of an attempt that was cancelled at the last moment
-        headers = {**checked(await awaited(self._options.given())), **headers}
+        headers = {**await self._given(), **headers}
         try:
             self.gateway = await connect(address, create_connection=Connection, **self._options.of_library(headers))
         except (OSError, EOFError, InvalidHandshake, ConnectionClosed) as error:
             raise self._options.not_opened(error, address, headers) from error
+
+    async def _given(self) -> Mapping[str, str]:
+        """Return the additional headers of the next handshake. A call of their function that takes longer than
+        `HEADERS_SECONDS` continues, and the next time returns its result."""
+        if self.asked is None:
+            self.asked = asyncio.ensure_future(_resolved(self._options.given()))
+        done, _ = await asyncio.wait([self.asked], timeout=HEADERS_SECONDS)
+        if not done:
+            raise NoToken(f"no headers within {HEADERS_SECONDS:g} s")
+        asked, self.asked = self.asked, None
+        if asked.cancelled():
+            raise Ended(LOST, "the function for headers was cancelled")
+        return asked.result()
 
     async def receive(self, seconds: float) -> str | None:
         """Return the next frame; None after `seconds`, or earlier."""
@@ -110,6 +126,10 @@ class Line:
         if (gateway := self.gateway) is None:  # closed in the meantime
             raise Ended(1000, "")
         return gateway
+
+
+async def _resolved(headers: Any) -> Mapping[str, str]:
+    return checked(await awaited(headers))
 
 
 async def awaited(result: Any) -> Any:

@@ -14,6 +14,8 @@ from peatio_client import _reasons
 from peatio_client._endings import FIRST_PAUSE, LOST, Ended, closed_with, refused_with
 
 OPEN_SECONDS: Final = 10.0
+HEADERS_SECONDS: Final = 30.0
+"""How long the asyncio client waits for headers before it connects. Then it reports an error and tries again later."""
 CLOSE_SECONDS: Final = 2.0
 LONGEST_SILENCE: Final = 86400.0  # threads cannot wait without a limit
 MOST_BYTES: Final = 16 * 2**20
