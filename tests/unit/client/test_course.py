@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from peatio_client import Event, NoToken, Refused, Resumed
+from peatio_client import Event, NoToken, Refused, Resumed, _course
 from peatio_client._commands import AskToken, Command, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
 from peatio_client._course import Course
 from peatio_client._endings import Ended, Pauses
@@ -526,6 +526,20 @@ def test_another_thread_may_ask_for_a_book_while_holes_are_mended() -> None:
     shelf.miss(books[0])
     assert shelf.to_ask(100) == ["btcusd.ob-inc"]
     assert shelf.to_ask(102) == ["ethusd.ob-inc"]
+
+
+def test_another_thread_may_subscribe_as_the_connection_becomes_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    followed = course(streams=("order", "btcusd.trades"))
+
+    def is_public(stream: str) -> bool:
+        """Another thread runs whenever this is called."""
+        followed.subscribe([f"{len(followed.wanted)}.trades"])
+        followed.next_message()
+        return stream.count(".") == 1
+
+    monkeypatch.setattr(_course, "is_public", is_public)
+    run = Followed(followed, [AUTHENTICATED])
+    assert run.all("connected") == [["order", "trade"]]
 
 
 def test_a_book_that_does_not_come_is_reported_once_on_a_connection() -> None:

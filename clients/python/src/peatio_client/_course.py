@@ -246,7 +246,8 @@ class Course:
     def _take(self, conversation: Conversation, step: Step) -> Doing:
         match step:
             case Live(streams):
-                asked = [name for name in conversation.asked if not is_public(name)]
+                # A copy, because another thread may subscribe meanwhile.
+                asked = [name for name in list(conversation.asked) if not is_public(name)]
                 if self._by_proxy and asked and all(is_public(name) for name in streams):
                     raise Ended(UNAUTHORIZED, NOT_BY_THE_PROXY)
                 self._become("connected")
