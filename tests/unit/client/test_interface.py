@@ -13,11 +13,12 @@ from typing import Any
 
 import peatio_client
 import pytest
-from peatio_client import Disconnected, Event, NoToken, PeatioClient, Refused, _aio_line
+from peatio_client import AsyncPeatioClient, Disconnected, Event, NoToken, PeatioClient, Refused, _aio_line, _lines
 from peatio_client._commands import Wait
+from peatio_client._lines import OPEN_SECONDS
 
 from tests.support.certificate import Certificate
-from tests.unit.client.served import KINDS, Either, Gateway, gateway, play
+from tests.unit.client.served import KINDS, WAIT, Either, Gateway, gateway, play
 
 both = pytest.mark.parametrize("kind", KINDS)
 PUBLIC = "ws://gateway.example/?stream=btcusd.trades"
@@ -129,6 +130,43 @@ def test_a_pause_goes_on_in_the_next_loop_after_one_that_was_cancelled(server: G
     ends = list[Any]()
     server.refusal = (500, "text/plain", "no")
     play("asyncio", server.url, scenario, longest_pause=0.5)
+
+
+def test_an_attempt_to_connect_goes_on_in_the_next_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_lines, "OPEN_SECONDS", 0.3)
+    ends, attempts = list[Disconnected](), list[object]()
+
+    async def scenario() -> None:
+        silent = await asyncio.start_server(lambda *streams: attempts.append(streams), "127.0.0.1", 0)
+        port = silent.sockets[0].getsockname()[1]
+        async with AsyncPeatioClient(f"ws://127.0.0.1:{port}/", streams=["btcusd.trades"], proxy=None) as client:
+            client.on("disconnected", ends.append)
+            while not ends:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(anext(client), 0.01)
+            assert len(attempts) == 1
+        silent.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), WAIT))
+    assert [end.code for end in ends] == [1006]
+
+
+def test_close_ends_an_attempt_to_connect() -> None:
+    async def scenario() -> None:
+        reached = asyncio.Event()
+        silent = await asyncio.start_server(lambda *_: reached.set(), "127.0.0.1", 0)
+        port = silent.sockets[0].getsockname()[1]
+        client = AsyncPeatioClient(f"ws://127.0.0.1:{port}/", streams=["btcusd.trades"], proxy=None)
+        client.on("disconnected", ends.append)
+        running = asyncio.ensure_future(client.run())
+        await reached.wait()
+        await client.close()
+        await asyncio.wait_for(running, OPEN_SECONDS / 2)
+        silent.close()
+
+    ends = list[object]()
+    asyncio.run(asyncio.wait_for(scenario(), WAIT))
+    assert not ends
 
 
 @both

@@ -32,20 +32,30 @@ class Line:
 
     Attributes:
         gateway: the connection.
-        asked: a running call of the function for headers, or its result.
     """
 
     def __init__(self, options: Options) -> None:
         self.gateway: ClientConnection | None = None
-        self.asked: asyncio.Task[Mapping[str, str]] | None = None
         self._options = options
+        self._opening: asyncio.Task[None] | None = None
+        self._asked: asyncio.Task[Mapping[str, str]] | None = None  # for headers; a call that runs, or its result
         self._requests = Requests()
         self._reading = asyncio.Lock()
         self._backlog = deque[str]()  # frames that a request has read
 
     async def open(self, address: str, headers: dict[str, str]) -> None:
-        """Raise `Ended` if there is no connection, and what the function for headers raises."""
-        await self.hang_up()  # a connection of an attempt that was cancelled at the last moment
+        """Raise `Ended` if there is no connection, and what the function for headers raises. If this is cancelled, the
+        attempt continues, and the next call has its result."""
+        if (opening := self._opening) is None:
+            opening = self._opening = asyncio.ensure_future(self._open(address, headers))
+            opening.add_done_callback(look_at)
+        await asyncio.wait([opening])
+        self._opening = None
+        if opening.cancelled():
+            raise Ended(LOST, "the attempt to connect was cancelled")
+        opening.result()
+
+    async def _open(self, address: str, headers: dict[str, str]) -> None:
         headers = {**await self._given(), **headers}
         try:
             self.gateway = await connect(address, create_connection=Connection, **self._options.of_library(headers))
@@ -55,12 +65,16 @@ class Line:
     async def _given(self) -> Mapping[str, str]:
         """Return the additional headers of the next handshake. A call of their function that takes longer than
         `HEADERS_SECONDS` continues, and the next time returns its result."""
-        if self.asked is None:
-            self.asked = asyncio.ensure_future(_resolved(self._options.given()))
-        done, _ = await asyncio.wait([self.asked], timeout=HEADERS_SECONDS)
+        if self._asked is None:
+            self._asked = asyncio.ensure_future(_resolved(self._options.given()))
+        try:
+            done, _ = await asyncio.wait([self._asked], timeout=HEADERS_SECONDS)
+        except asyncio.CancelledError:
+            self._asked.cancel()
+            raise
         if not done:
             raise NoToken(f"no headers within {HEADERS_SECONDS:g} s")
-        asked, self.asked = self.asked, None
+        asked, self._asked = self._asked, None
         if asked.cancelled():
             raise Ended(LOST, "the function for headers was cancelled")
         return asked.result()
@@ -109,7 +123,9 @@ class Line:
         return answer(await answered)
 
     async def hang_up(self) -> None:
-        """Close the connection with a closing handshake. Idempotent."""
+        """Close the connection with a closing handshake, or stop connecting. Idempotent."""
+        if self._opening is not None:
+            self._opening.cancel()
         if (gateway := self.gateway) is not None:
             await gateway.close()
             self.gateway = None
@@ -135,3 +151,9 @@ async def _resolved(headers: Any) -> Mapping[str, str]:
 async def awaited(result: Any) -> Any:
     """Return the result of a function, or of a coroutine function."""
     return await result if inspect.isawaitable(result) else result
+
+
+def look_at(task: asyncio.Task[Any]) -> None:
+    """Keep asyncio from reporting an exception of a task whose result nothing reads: the client was closed."""
+    if not task.cancelled():
+        task.exception()

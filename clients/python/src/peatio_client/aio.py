@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from websockets.exceptions import ConnectionClosed
 
-from peatio_client._aio_line import Line, awaited
+from peatio_client._aio_line import Line, awaited, look_at
 from peatio_client._client import Client, unanswered
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait, rest
 from peatio_client._credentials import checked
@@ -105,7 +105,7 @@ class AsyncPeatioClient(Client):
         """
         if self._pending is None:
             self._pending = asyncio.ensure_future(self._advance())
-            self._pending.add_done_callback(_look_at)
+            self._pending.add_done_callback(look_at)
         done, _ = await asyncio.wait([self._pending], timeout=timeout)
         if not done:
             raise TimeoutError(f"no event within {timeout:g} s")
@@ -201,7 +201,7 @@ class AsyncPeatioClient(Client):
         """End the client, with a closing handshake if it is connected. Idempotent."""
         self._course.close()
         self._stop.set()
-        for task in (self._asked, self._line.asked, self._later):
+        for task in (self._asked, self._later):
             if task is not None:
                 task.cancel()
         await self._line.hang_up()
@@ -288,12 +288,6 @@ def _step(advance: Callable[[Any], Command], with_what: Any) -> Command:
         return advance(with_what)
     except StopIteration:  # a coroutine must not raise it
         raise StopAsyncIteration from None
-
-
-def _look_at(task: asyncio.Task[Any]) -> None:
-    """Keep asyncio from reporting an exception of a task whose result nothing reads: the client was closed."""
-    if not task.cancelled():
-        task.exception()
 
 
 async def _call(token: str | Callable[[], str | Awaitable[str]]) -> str:
