@@ -132,6 +132,34 @@ def test_a_pause_goes_on_in_the_next_loop_after_one_that_was_cancelled(server: G
     play("asyncio", server.url, scenario, longest_pause=0.5)
 
 
+def test_callback_that_has_returned_is_not_called_again_after_a_cancelled_loop(server: Gateway) -> None:
+    calls = list[str]()
+
+    async def push(_: object) -> None:
+        server.push(1)
+
+    async def second(_: object) -> None:
+        calls.append("second")
+        if len(calls) == 2:
+            loop.cancel()
+            await asyncio.Event().wait()
+
+    async def scenario(client: Either) -> None:
+        nonlocal loop
+        one = client.client
+        one.on("connected", push).on("order", lambda _: calls.append("first")).on("order", second)
+        loop = asyncio.ensure_future(anext(one))
+        with pytest.raises(asyncio.CancelledError):
+            await loop
+        assert (await anext(one)).cursor == "c1"
+        server.push(2)
+        assert (await anext(one)).cursor == "c2"
+
+    loop: asyncio.Future[Any]
+    play("asyncio", server.url, scenario)
+    assert calls == ["first", "second", "second", "first", "second"]
+
+
 def test_an_attempt_to_connect_goes_on_in_the_next_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_lines, "OPEN_SECONDS", 0.3)
     ends, attempts = list[Disconnected](), list[object]()

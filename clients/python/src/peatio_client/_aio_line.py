@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
+from peatio_client._credentials import checked as checked_token
 from peatio_client._endings import LOST, Ended
 from peatio_client._lines import BACKLOG_FULL, HEADERS_SECONDS, MOST_BACKLOG, Options, checked, ended, unredirected
 from peatio_client._requests import NOT_CONNECTED, Requests, answer
@@ -146,6 +147,11 @@ class Line:
 
 async def _resolved(headers: Any) -> Mapping[str, str]:
     return checked(await awaited(headers))
+
+
+async def token_from(token: str | Callable[[], str | Awaitable[str]]) -> str:
+    """Return the token, or the result of its function."""
+    return checked_token(await awaited(token() if callable(token) else token))
 
 
 async def awaited(result: Any) -> Any:

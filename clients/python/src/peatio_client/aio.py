@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from ssl import SSLContext
 from typing import Any, Literal, Self
 
 from websockets.exceptions import ConnectionClosed
 
-from peatio_client._aio_line import Line, awaited, look_at
+from peatio_client._aio_line import Line, awaited, look_at, token_from
+from peatio_client._callbacks import Callback
 from peatio_client._client import Client, unanswered
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait, rest
-from peatio_client._credentials import checked
 from peatio_client._endings import LONGEST_PAUSE
 from peatio_client._lines import CLOSE_SECONDS, Options
 from peatio_client.books import Book, Depth, Every, View
@@ -29,7 +29,8 @@ class AsyncPeatioClient(Client):
     callbacks one after the other, and reads nothing in the meantime; while it awaits `token`, events continue.
 
     If a loop is cancelled while it waits (`asyncio.wait_for(anext(client), 5)`), no event is lost, and the next loop
-    continues. `close()`, leaving `async with` and cancelling `run()` end the connection.
+    continues; it begins with the callback that was cancelled, if one was. `close()`, leaving `async with` and
+    cancelling `run()` end the connection.
 
     Args:
         token, headers: as for `PeatioClient`; the function may be a coroutine function.
@@ -67,6 +68,9 @@ class AsyncPeatioClient(Client):
         self._pending: asyncio.Task[Event[Any]] | None = None  # the event that `next` waited for
         self._running: Doing | None = None
         self._command: Command | None = None  # the current command, or the one that was cancelled
+        # Of the current command: the callbacks to call after this one, which may have been cancelled.
+        self._calling: Iterator[Callback] | None = None
+        self._callback: Callback | None = None
         self._busy = False
 
     async def run(self) -> None:
@@ -124,7 +128,7 @@ class AsyncPeatioClient(Client):
         except asyncio.CancelledError:
             raise  # the next call repeats the command of this one
         except BaseException:
-            self._running = self._command = None
+            self._running = self._command = self._calling = self._callback = None
             await self._line.hang_up()
             raise
         finally:
@@ -244,15 +248,19 @@ class AsyncPeatioClient(Client):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), seconds)
             case Tell(name, what):
-                for callback in self._called(name, what):
+                self._calling = self._calling or self._called(name, what)
+                while (callback := self._callback or next(self._calling, None)) is not None:
+                    self._callback = callback
                     await awaited(callback(what))
+                    self._callback = None
+                self._calling = None
         return None
 
     async def _ask_for_token(self, seconds: float) -> object:
         """Call the token function, one call at a time. A call that takes longer continues, for the next time."""
         assert self._token is not None
         if self._asked is None:
-            self._asked = asyncio.ensure_future(_call(self._token))
+            self._asked = asyncio.ensure_future(token_from(self._token))
         if seconds:
             await asyncio.wait([self._asked], timeout=seconds)
         else:
@@ -288,7 +296,3 @@ def _step(advance: Callable[[Any], Command], with_what: Any) -> Command:
         return advance(with_what)
     except StopIteration:  # a coroutine must not raise it
         raise StopAsyncIteration from None
-
-
-async def _call(token: str | Callable[[], str | Awaitable[str]]) -> str:
-    return checked(await awaited(token() if callable(token) else token))
