@@ -160,6 +160,34 @@ def test_callback_that_has_returned_is_not_called_again_after_a_cancelled_loop(s
     assert calls == ["first", "second", "second", "first", "second"]
 
 
+def test_callback_that_was_cancelled_does_not_close_the_client(server: Gateway) -> None:
+    calls = list[str | None]()
+
+    async def push(_: object) -> None:
+        server.push(1)
+
+    async def scenario(client: Either) -> None:
+        one = client.client
+
+        async def take(event: Event) -> None:
+            calls.append(event.cursor)
+            if len(calls) == 1:  # what the callback awaits was cancelled by another part of the program
+                lost = asyncio.get_running_loop().create_future()
+                lost.cancel()
+                await lost
+            if event.cursor == "c2":
+                await one.close()
+
+        one.on("connected", push).on("order", take)
+        with pytest.raises(asyncio.CancelledError):
+            await one.run()
+        server.push(2)
+        await one.run()
+
+    play("asyncio", server.url, scenario)
+    assert calls == ["c1", "c1", "c2"]
+
+
 def test_an_attempt_to_connect_goes_on_in_the_next_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_lines, "OPEN_SECONDS", 0.3)
     ends, attempts = list[Disconnected](), list[object]()

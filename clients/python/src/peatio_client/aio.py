@@ -84,7 +84,8 @@ class AsyncPeatioClient(Client):
             async for _ in self:
                 pass
         except asyncio.CancelledError:
-            await self.close()
+            if (task := asyncio.current_task()) is not None and task.cancelling():  # else a callback was cancelled
+                await self.close()
             raise
 
     def __aiter__(self) -> Self:
