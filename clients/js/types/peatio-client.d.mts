@@ -167,7 +167,8 @@ export declare class PeatioClient {
      * @param {boolean | ((message: string) => void)} [options.debug] logs what the client does, without tokens and bodies:
      *   true for `console.debug`, or a function
      * @param {import("./src/websocket.mjs").Connecting["headers"]} [options.headers] additional headers of the handshake, or a
-     *   function that returns them for each one; not in browsers. Its errors mean the same as those of `token`
+     *   function that returns them for each one; not in browsers. Its errors, and more than 30 s,
+     *   mean the same as those of `token`
      * @param {any} [options.agent] an `http.Agent`, for example for a proxy; not in browsers
      * @param {Record<string, unknown>} [options.tls] options of Node's `tls.connect`: `ca`, `cert`, `key`; not in browsers
      * @param {any} [options.WebSocket] another implementation instead of `ws` or the browser's
