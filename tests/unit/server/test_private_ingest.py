@@ -46,8 +46,8 @@ class Worker:
         delivery = on_orderbook({"id": number}, uid="IDANN")
         self.ingest.private.on_delivery(Delivery(delivery.exchange, "", delivery.headers, delivery.body, offset))
 
-    def deliver_marker(self, body: bytes, offset: int) -> None:
-        self.ingest.private.on_delivery(Delivery("", "q", {}, body, offset))
+    def deliver_marker(self, body: bytes, offset: int, name: str = "1") -> None:
+        self.ingest.private.on_delivery(Delivery("", "q", {"id": name}, body, offset))
 
     def received(self) -> list[Any]:
         """Return what the client received since the last call: the number of each order, and `complete` of each resume
@@ -79,6 +79,20 @@ def test_gap_notice_is_sent_once_and_before_the_next_event(worker: Worker) -> No
     worker.deliver(3, 13)
     assert worker.received() == [1, False, 2, 3]
     assert [entry.offset for entry in worker.ingest.history.after(["IDANN"], -1)] == [12, 13]
+
+
+def test_cursor_at_a_gap_is_not_valid_in_another_stream(worker: Worker) -> None:
+    """Streams begin alike: a marker or two of each worker, then GAP messages."""
+    history, cursors = worker.ingest.history, worker.ingest.cursors
+    worker.read_back()
+    worker.deliver_marker(GAP, 1, "first")
+    position = cursors.open(cursors.at("IDANN"), "IDANN")
+    assert position is not None
+    assert history.holds(position)
+    worker.deliver(1, 2)  # the client has disconnected, and then the broker loses its disk
+    worker.ingest.private.on_gap()
+    worker.deliver_marker(GAP, 1, "second")
+    assert not history.holds(position)
 
 
 def test_gap_found_while_reading_is_announced_with_the_next_event(worker: Worker) -> None:
