@@ -72,6 +72,7 @@ class Consumer:
         self._trial: gevent.Greenlet[Any, bool] | None = None
         self._is_reading = False
         self._replacement_lost_at: float | None = None  # None if nothing was read from it
+        self._reachable: set[str] = set()  # brokers that were connected when they were last tried
 
     @property
     def connected(self) -> bool:
@@ -158,12 +159,13 @@ class Consumer:
 
     def _read(self, url: str) -> None:
         """Open a connection, and read from it until it ends."""
-        connection, source, unreachable = open_connection(url), self._sources.current, True
+        connection, source = open_connection(url), self._sources.current
+        self._reachable.discard(url)
         try:
             with gevent.Timeout(CONNECT_TIMEOUT, TimeoutError(f"no answer within {CONNECT_TIMEOUT:g} s")):
                 connection.connect()
                 connection.default_channel.auto_decode = False
-            unreachable = False
+            self._reachable.add(url)
             source.open(connection, self._on_read)
             log.info("receiving from the broker", events=source.name, broker=shown_url(url))
             self._connected, self._connected_at = True, time.monotonic()
@@ -174,7 +176,7 @@ class Consumer:
                     connection.close()
             # Otherwise no close(), which waits for the broker, and the broker may be frozen.
             connection.collect()
-            source.closed(unreachable)
+            source.closed(unreachable=not self._reachable)
 
     def _drain(self, connection: Connection, url: str) -> None:
         """Read and deliver batches until the connection breaks."""

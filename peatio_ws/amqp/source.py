@@ -114,7 +114,7 @@ class Source(Protocol):
         """Handle the end of the connection.
 
         Args:
-            unreachable: whether the connection was never established.
+            unreachable: whether none of the brokers could be connected when it was last tried.
         """
 
     def has_read_up_to(self, moment: float) -> bool:

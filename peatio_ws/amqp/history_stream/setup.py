@@ -69,7 +69,7 @@ class StreamSetup:
 
     Attributes:
         canaries: canaries next to the stream's bindings.
-        unavailable_since: monotonic time; None while the stream works, or while the broker is unreachable.
+        unavailable_since: monotonic time; None while the stream works, or while no broker is reachable.
     """
 
     def __init__(self, queue: str, durable: bool, headers: Callable[[], Mapping[str, str]] = dict) -> None:
@@ -81,7 +81,7 @@ class StreamSetup:
         self._unbound = False  # by this worker, to protect publishers
 
     def on_success(self) -> None:
-        """Reset the time of unavailability: the stream is available, or its broker is unreachable."""
+        """Reset the time of unavailability: the stream is available, or no broker is reachable."""
         self.unavailable_since = self._known = None
 
     def set_up(self, connection: Connection) -> Delivery | None:

@@ -188,7 +188,7 @@ class StreamSource:
 
     def closed(self, unreachable: bool) -> None:
         if unreachable:
-            self._setup.on_success()  # an unreachable broker says nothing about its stream
+            self._setup.on_success()  # unreachable brokers say nothing about the stream
         self._step(ReaderInput.CLOSED)
         self._connection = self._channel = self._on_read = self._failed = self._marking = None
         self._setup.canaries.forget()

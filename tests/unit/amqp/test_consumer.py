@@ -11,7 +11,10 @@ import pytest
 
 from peatio_ws.amqp import consumer
 from peatio_ws.amqp.consumer import Consumer
-from peatio_ws.amqp.source import Refusal, Restored, SourceRefused, Sources
+from peatio_ws.amqp.history_stream import setup
+from peatio_ws.amqp.history_stream.setup import GIVE_UP_SECONDS, StreamSetup
+from peatio_ws.amqp.history_stream.source import StreamSource
+from peatio_ws.amqp.source import Refusal, Restored, SourceRefused, Sources, SourceUnavailable
 
 
 def test_reader_is_behind_since_it_last_drained_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,3 +125,70 @@ def test_success_of_a_trial_is_not_lost_with_the_connection(tried: Consumer) -> 
     for _ in range(2):  # the connection is lost before the reader knows
         with pytest.raises(Restored):
             tried._try_preferred("amqp://")
+
+
+class Node:
+    """A node of a cluster whose stream has no quorum."""
+
+    def __init__(self, alive: bool) -> None:
+        self.alive, self.default_channel = alive, SimpleNamespace()
+
+    def connect(self) -> None:
+        if not self.alive:
+            raise ConnectionRefusedError
+
+    def clone(self) -> Node:
+        return self
+
+    def collect(self) -> None: ...
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Node]:
+    """Of three nodes, two are dead."""
+
+    def set_up(*_: object) -> None:
+        raise SourceUnavailable("no leader", answered=True)
+
+    made = {"amqp://a": Node(alive=False), "amqp://b": Node(alive=True), "amqp://c": Node(alive=False)}
+    monkeypatch.setattr(consumer, "open_connection", made.__getitem__)
+    monkeypatch.setattr(StreamSetup, "_set_up", set_up)
+    monkeypatch.setattr(StreamSetup, "_protect_publishers", lambda *_: None)
+    return made
+
+
+def read_in_turn(monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Node], rounds: int) -> bool:
+    """Try each node in turn, with two seconds in between. Return whether the stream was given up."""
+    now = [time.monotonic()]
+    monkeypatch.setattr(setup, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    stream = StreamSource("q", True, 120, lambda _delivery: None, lambda: None)
+    reader = Consumer(Sources(stream), tuple(nodes), lambda: False, lambda _connected: None, lambda _seconds: None)
+    for _ in range(rounds):
+        for url in nodes:
+            now[0] += 2
+            try:
+                reader._read(url)
+            except ConnectionError:
+                pass
+            except SourceRefused:
+                return True
+    return False
+
+
+def test_stream_is_given_up_while_other_brokers_are_dead(
+    monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Node]
+) -> None:
+    assert read_in_turn(monkeypatch, nodes, int(GIVE_UP_SECONDS))
+
+
+def test_stream_is_not_given_up_for_the_time_without_any_broker(
+    monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Node]
+) -> None:
+    node, rounds = nodes["amqp://b"], iter([True, False] * 10)
+
+    def connect() -> None:
+        if not next(rounds):
+            raise ConnectionRefusedError
+
+    monkeypatch.setattr(node, "connect", connect)
+    assert not read_in_turn(monkeypatch, nodes, 10)
