@@ -236,6 +236,7 @@ class Consumer:
         if self._sources.replaced and not self._connected and time.monotonic() > self._try_again_at + RETRY_SECONDS:
             if self._trial is not None:
                 self._trial.kill(block=False)
+                self._sources.trial(False)
             if self._replacement_lost_at is not None:
                 # It was not prepared, and would begin with events that came from the other source.
                 self._sources.preferred.skip(time.monotonic() - self._replacement_lost_at)

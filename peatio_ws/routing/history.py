@@ -208,6 +208,13 @@ class History:
             found.update((entry.offset, entry) for entry in of_owner[max(start, end - most) : end])
         return [found[key] for key in sorted(found)][-most:]
 
+    def newest(self, seconds: float) -> Iterator[Entry]:
+        """Return the events that came at most this long before the newest event, the newest first."""
+        for entry in reversed(self._entries):
+            if entry.received_at < self._entries[-1].received_at - seconds:
+                return
+            yield entry
+
     def _from(self, owner: Owner, offset: int) -> list[Entry]:
         of_owner = self._by_owner.get(owner, [])
         return of_owner[max(self._start(of_owner), bisect.bisect_left(of_owner, offset, key=_offset)) :]

@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
+from typing import Final
 
 import structlog
 
+from peatio_ws.amqp.history_stream.offset import MARGIN_SECONDS
 from peatio_ws.amqp.history_stream.setup import GAP
 from peatio_ws.amqp.source import SourceRefused
 from peatio_ws.errors import BadDelivery
@@ -25,6 +27,10 @@ from peatio_ws.routing.router import Router
 from peatio_ws.server.delivery_spans import DeliverySpans
 
 log = structlog.get_logger("peatio_ws.server.private_ingest")
+
+OVERLAP_SECONDS: Final = MARGIN_SECONDS + 3
+"""The stream is read from at most this long before the worker's own queue was lost: `offset.start` rounds up, and the
+broker begins with a whole chunk of messages."""
 
 
 class PrivateIngest:
@@ -57,8 +63,8 @@ class PrivateIngest:
         self.live = False
         self.spans: DeliverySpans | None = None
         self._gap = False  # clients are to be notified of one
-        # While the history stream is tried: how often a delivery came from the worker's own queue, minus how often it
-        # came from the stream.
+        # While the history stream is tried or read back: how often a delivery came from the worker's own queue, minus
+        # how often it came from the stream.
         self._from_queue: Counter[tuple[str, str, bytes]] | None = None
 
     # ---- deliveries
@@ -115,7 +121,7 @@ class PrivateIngest:
     def _is_repeated(self, delivery: Delivery) -> bool:
         """Return whether a delivery of the stream came from this worker's queue before, while the stream was tried."""
         assert self._from_queue is not None
-        key = (delivery.exchange, delivery.routing_key, delivery.body)
+        key = _key(delivery)
         if delivery.offset is None:
             self._from_queue[key] += 1
             return False
@@ -153,6 +159,8 @@ class PrivateIngest:
         """Begin a new history: from now on the worker reads another source (`source.SourceObserver`)."""
         if refused is None:
             log.info("history stream readable again", queue=self._queue)
+            if self._from_queue is None:  # no trial has found the place at which the stream goes on
+                self._from_queue = Counter(_key(entry.delivery) for entry in self._history.newest(OVERLAP_SECONDS))
             self._begin_history(STREAM)
             return
         log.warning(
@@ -161,6 +169,7 @@ class PrivateIngest:
             remedy=refused.remedy,
             error=refused.detail,
         )
+        self._from_queue = None
         self._begin_history(own_name())
         self._cursors.use_own_key()
 
@@ -177,6 +186,11 @@ class PrivateIngest:
         self._gap = False
         if clients := self._router.notify_gap():
             log.warning("events may have been missed; clients that resume are notified", clients=clients)
+
+
+def _key(delivery: Delivery) -> tuple[str, str, bytes]:
+    """Return what a delivery has in common with its copy in another queue."""
+    return delivery.exchange, delivery.routing_key, delivery.body
 
 
 def own_name() -> str:

@@ -30,9 +30,16 @@ def test_reader_is_behind_since_it_last_drained_the_socket(monkeypatch: pytest.M
 
 
 @pytest.fixture
-def tried(monkeypatch: pytest.MonkeyPatch) -> Consumer:
+def trials() -> list[bool]:
+    """What the observer is told of trials."""
+    return []
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch, trials: list[bool]) -> Consumer:
     """A consumer of its other source, whose trial of the preferred one has succeeded without its knowledge."""
-    sources = Sources(SimpleNamespace(name="stream"), SimpleNamespace(name="queue"))  # type: ignore[arg-type]
+    observer = SimpleNamespace(on_source=lambda _refused: None, on_trial=trials.append)
+    sources = Sources(SimpleNamespace(name="stream"), SimpleNamespace(name="queue"), observer)  # type: ignore[arg-type]
     reader = Consumer(sources, (), lambda: False, lambda _connected: None, lambda _seconds: None)
     sources.replace(SourceRefused(Refusal.TOO_OLD))
     monkeypatch.setattr(reader, "_prepare", lambda _url: True)
@@ -41,11 +48,14 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> Consumer:
     return reader
 
 
-def test_result_of_an_old_trial_is_ignored(monkeypatch: pytest.MonkeyPatch, tried: Consumer) -> None:
+def test_result_of_an_old_trial_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, tried: Consumer, trials: list[bool]
+) -> None:
     later = time.monotonic() + 1000  # the other source is lost meanwhile
     monkeypatch.setattr(consumer.time, "monotonic", lambda: later)
     tried._restore_preferred()
     assert not tried._sources.replaced
+    assert trials == [True, False], "the events since the trial began are not those that may be repeated"
     tried._try_preferred("amqp://")  # does not raise: the preferred source is not prepared again
 
 

@@ -178,6 +178,22 @@ def test_events_from_the_queue_are_not_repeated_from_the_stream(worker: Worker) 
     assert [entry.offset for entry in worker.ingest.history.after(["IDANN"], -1)] == [5, 6, 7, 8]
 
 
+def test_last_events_of_a_lost_queue_are_not_repeated_from_the_stream(worker: Worker) -> None:
+    """Without a trial, the stream is read from shortly before the queue was lost."""
+    worker.ingest.private.on_source(REFUSED)
+    worker.read_back()
+    for number in (1, 2, 2):
+        worker.deliver(number, None)
+    worker.ingest.on_broker("private", False)
+    worker.ingest.private.on_source(None)
+    for number, offset in ((2, 5), (2, 6), (3, 7), (2, 8)):
+        worker.deliver(number, offset)
+    worker.read_back()
+    worker.deliver(1, 9)
+    assert [one for one in worker.received() if one is not False] == [1, 2, 2, 3, 2, 1]
+    assert [entry.offset for entry in worker.ingest.history.after(["IDANN"], -1)] == [5, 6, 7, 8, 9]
+
+
 def test_failed_trial_leaves_no_remembered_events(worker: Worker) -> None:
     worker.ingest.private.on_source(REFUSED)
     worker.read_back()
