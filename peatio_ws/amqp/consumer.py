@@ -69,7 +69,7 @@ class Consumer:
         self._connected_at = 0.0
         self._transport: Any = None  # of the current or last connection
         self._try_again_at = 0.0
-        self._trial: gevent.Greenlet[Any, bool] | None = None
+        self._trial: gevent.Greenlet[Any, str | None] | None = None  # returns the broker for `Restored`
         self._is_reading = False
         self._replacement_lost_at: float | None = None  # None if nothing was read from it
         self._reachable: set[str] = set()  # brokers that were connected when they were last tried
@@ -116,6 +116,8 @@ class Consumer:
                     with contextlib.suppress(ConnectionError, SourceRefused):  # a late error of the heartbeat greenlet
                         gevent.sleep(backoff.next_pause())
                     url = next(urls)
+                if isinstance(error, Restored):
+                    url = error.broker
                 self._restore_preferred()
             except Exception:  # a bug: supervision logs it, and restarts the reader after a pause
                 self._on_lost()
@@ -219,10 +221,11 @@ class Consumer:
         if self._trial is None:
             if self._sources.replaced and time.monotonic() > self._try_again_at:
                 self._sources.trial(True)
-                self._trial = gevent.spawn(self._prepare, url)
+                self._trial = gevent.spawn(self._prepare_at_any, url)
         elif self._trial.ready():
             if self._trial.value:
-                raise Restored  # the reader restores it when it has ended: until then it reads the other source
+                # The reader restores it when it has ended: until then it reads the other source.
+                raise Restored(self._trial.value)
             self._trial = None
             self._sources.trial(False)
             self._delay_next_trial()
@@ -242,6 +245,14 @@ class Consumer:
                 self._sources.preferred.skip(time.monotonic() - self._replacement_lost_at)
             self._restore()
             self._delay_next_trial()
+
+    def _prepare_at_any(self, url: str) -> str | None:
+        """Return the first broker at which the refused source can be read now; None if there is none.
+
+        Args:
+            url: the broker to try first.
+        """
+        return next(filter(self._prepare, dict.fromkeys((url, *self._urls))), None)
 
     def _prepare(self, url: str) -> bool:
         connection = open_connection(url)

@@ -65,7 +65,15 @@ class Reopen(ConnectionError):
 
 
 class Restored(Reopen):
-    """The refused source can be read again."""
+    """The refused source can be read again.
+
+    Args:
+        broker: URL of the broker at which it can be read.
+    """
+
+    def __init__(self, broker: str) -> None:
+        super().__init__()
+        self.broker = broker
 
 
 class Source(Protocol):

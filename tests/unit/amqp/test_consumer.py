@@ -202,3 +202,35 @@ def test_stream_is_not_given_up_for_the_time_without_any_broker(
 
     monkeypatch.setattr(node, "connect", connect)
     assert not read_in_turn(monkeypatch, nodes, 10)
+
+
+def test_refused_source_is_tried_at_all_brokers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node of a cluster that grew has no replica of the stream; the one that has it was down for a while."""
+    read, tried_at = list[str](), list[str]()
+
+    def read_from(url: str) -> None:
+        read.append(url)
+        if len(read) == 1:
+            raise SourceRefused(Refusal.NO_REPLICA)
+        if reader._sources.replaced:
+            reader._try_preferred(url)
+            gevent.idle()
+            reader._try_preferred(url)
+        reader.stop()
+        raise ConnectionError
+
+    def prepare(url: str) -> bool:
+        tried_at.append(url)
+        return url == "memory://a"
+
+    sources = Sources(SimpleNamespace(name="stream"), SimpleNamespace(name="queue"))  # type: ignore[arg-type]
+    urls = ("memory://b", "memory://c", "memory://a", "memory://d")
+    reader = Consumer(sources, urls, lambda: False, lambda _connected: None, lambda _seconds: None)
+    monkeypatch.setattr(reader, "_read", read_from)
+    monkeypatch.setattr(reader, "_prepare", prepare)
+    monkeypatch.setattr(reader, "_delay_next_trial", lambda: None)
+    monkeypatch.setattr(consumer, "BROKER_PAUSES", (0.01, 0.01))
+    with gevent.Timeout(30):
+        reader.run()
+    assert tried_at == ["memory://b", "memory://c", "memory://a"]
+    assert read == ["memory://b", "memory://b", "memory://a"]
