@@ -81,7 +81,11 @@ class Replays:
         position, history = self._cursors.open(cursor, uid), self._history
         if position is None:
             return False
-        return start.era != history.era or position.offset >= start.offset
+        if start.era != history.era:
+            return True
+        # A stream that was made anew has the same name: unless its event has been removed since, it has to be here.
+        is_known = history.holds(position) or not history.is_complete_after(position.offset)
+        return is_known and position.offset >= start.offset
 
     def latest(self) -> ReplayPosition:
         """Return the position of the newest event."""

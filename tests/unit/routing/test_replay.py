@@ -220,6 +220,22 @@ def test_restarted_history_is_not_mistaken_for_the_previous_one() -> None:
     assert not room.replays.run(receiver()[0], place)
 
 
+def test_cursor_of_an_earlier_stream_does_not_follow_a_place_in_this_one() -> None:
+    room = Room(1000)
+    earlier = {offset: room.add(offset) for offset in (1001, 1002, 1003, 2000)}
+    room.history.clear(STREAM)  # made anew, and order 1001 was lost
+    for offset in (999, 1000, 1002):
+        room.add(offset, state="done")
+    place = room.replays.latest()
+    cursors = {offset: room.add(offset) for offset in (1003, 1004, 1005)}
+    for offset, cursor in earlier.items():
+        assert room.replays.follows(cursor, UID, place) == (offset == 1003), "only this event is the same in both"
+    for offset, cursor in cursors.items():
+        assert room.replays.follows(cursor, UID, place)
+        room.history.evict(10**6)
+        assert room.replays.follows(cursor, UID, place), f"order {offset} was sent, although it has been removed since"
+
+
 @pytest.mark.parametrize("body", [10, 2000, 40_000])
 def test_large_replayed_events_do_not_overflow_the_outbox(body: int) -> None:
     limit = 150_000
