@@ -33,6 +33,7 @@ class Limit(StrEnum):
     PENDING = "pending_requests"
     BODY = "body"
     ANSWER_TIME = "answer_time"
+    OPEN_FILES = "open_files"
     CONNECTIONS = "connections"
     ADDRESS = "connections_of_address"
     FAILED_TOKENS = "failed_tokens_of_address"

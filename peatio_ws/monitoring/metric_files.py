@@ -27,6 +27,7 @@ _EMPTY: Final = 8
 _MOST_BESIDES_KEY: Final = 28
 """Bytes of an entry besides its key: its length, up to 8 bytes of padding, two numbers."""
 
+_null: Final = os.open(os.devnull, os.O_RDWR)
 _open: weakref.WeakSet[MetricFile] = weakref.WeakSet()
 _failure_logged_by = 0  # the process that logged the failure; a failure of the master says nothing about its workers
 
@@ -73,16 +74,23 @@ class MetricFile(MmapedDict):
             if (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino):
                 return
         _reserve(self._path, self._capacity)
-        self._continue(self._path, self._capacity, self._m[: self._used])
+        file = open(self._path, "r+b")  # noqa: SIM115  # open as long as this object
+        try:
+            memory = mmap.mmap(file.fileno(), self._capacity)
+        except OSError:
+            file.close()
+            raise
+        self._continue(file, memory, self._capacity, self._m[: self._used])
 
     def _continue_in_memory(self, capacity: int, content: bytes) -> None:
         # RLIMIT_FSIZE applies to files in memory, too. /dev/null takes their place: it has a number and can be closed.
-        self._continue(os.devnull, capacity, content)
+        # It is open already: all file descriptors of the process may be in use.
+        null = open(_null, "r+b", closefd=False)  # noqa: SIM115  # open as long as this object
+        self._continue(null, mmap.mmap(-1, capacity), capacity, content)
 
-    def _continue(self, filename: str, capacity: int, content: bytes) -> None:
+    def _continue(self, file: BinaryIO, memory: mmap.mmap, capacity: int, content: bytes) -> None:
         before: BinaryIO | None = getattr(self, "_f", None)
-        self._f, self._capacity = open(filename, "r+b"), capacity  # noqa: SIM115  # open as long as this object
-        self._m = mmap.mmap(-1 if filename == os.devnull else self._f.fileno(), capacity)
+        self._f, self._m, self._capacity = file, memory, capacity
         self._m[: len(content)] = content
         if before is not None:
             before.close()

@@ -130,8 +130,7 @@ class StatsReporter:
         dropped = log_writer.dropped()
         metrics.log_dropped.inc(dropped - self._dropped)
         self._dropped = dropped
-        with open("/proc/self/statm", "rb") as file:
-            self._memory = int(file.read().split()[1]) * _PAGE
+        self._memory = _resident_bytes(self._memory)
         metrics.memory.set(self._memory)
         metrics.turned.set(time.time())
         metric_files.restore()
@@ -198,3 +197,12 @@ class StatsReporter:
             metrics.books.labels(state.value).set(states[state.value])
         for book in channels.touched():
             metrics.book_updated.labels(book).set(now)
+
+
+def _resident_bytes(before: int) -> int:
+    """Return the resident memory of this process, or the figure before if all its file descriptors are in use."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE
+    except OSError:
+        return before

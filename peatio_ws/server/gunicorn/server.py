@@ -8,18 +8,18 @@ from __future__ import annotations
 import functools
 from typing import Any, ClassVar
 
-from gevent.pywsgi import WSGIServer
 from gunicorn.sock import ssl_context
 
 from peatio_ws.monitoring import limits
 from peatio_ws.monitoring.limits import Limit
+from peatio_ws.server.gunicorn.accepting import AcceptingServer
 from peatio_ws.transport.http import proxy_protocol
 from peatio_ws.transport.tls import ServerTls
 from peatio_ws.transport.tls_records import return_after_each_record
 from peatio_ws.transport.websocket_handler import Handler
 
 
-class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
+class Server(AcceptingServer):
     """pywsgi's server with a time limit for TLS handshakes, and certificates that are renewed while it runs."""
 
     running: ClassVar[list[Server]] = []

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Any, ClassVar, Final
 
 import gevent
-from gevent.pywsgi import WSGIServer
 from gevent.socket import socket as gevent_socket
 
 from peatio_ws.config.settings import Settings
@@ -21,6 +20,7 @@ from peatio_ws.errors import ConfigurationError
 from peatio_ws.monitoring import limits
 from peatio_ws.monitoring.limits import Limit
 from peatio_ws.server import listen_addresses
+from peatio_ws.server.gunicorn.accepting import AcceptingServer
 from peatio_ws.server.operator_port import health
 from peatio_ws.server.operator_port.application import OperatorApplication
 from peatio_ws.server.operator_port.response import error
@@ -45,7 +45,7 @@ INHERITED: Final = "PEATIO_WS_METRICS_FD"
 """The variable with the number of an inherited socket: gunicorn's `GUNICORN_FD` for the operator's port."""
 
 application: Final = OperatorApplication()
-_server: WSGIServer | None = None
+_server: Server | None = None
 _listener: socket.socket | None = None  # bound by gunicorn's master, inherited by its workers
 
 
@@ -117,7 +117,7 @@ class OperatorHandler(TimedHandler):
         """Do not log: there is a request every few seconds."""
 
 
-class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
+class Server(AcceptingServer):
     """The operator's port of one worker, with at most `MOST_CONNECTIONS` connections."""
 
     handler_class = OperatorHandler

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from peatio_ws.monitoring import metric_files
 from peatio_ws.monitoring.metric_files import FIRST_BYTES, MetricFile
+from tests.support.descriptors import no_descriptors
 
 MANY = [f"name of a figure, number {number}" for number in range(3000)]
 
@@ -117,3 +118,15 @@ def test_process_leaves_its_parents_files_alone(tmp_path: Path) -> None:
     path.unlink()
     metric_files.restore()
     assert not path.exists()
+
+
+def test_file_grows_and_returns_while_all_file_descriptors_are_in_use(tmp_path: Path) -> None:
+    path = tmp_path / "gauge_livesum_1.db"
+    file = written(path, MANY[0])
+    with no_descriptors(), capture_logs() as logs:
+        for number, name in enumerate(MANY):
+            file.write_value(name, float(number), 0.0)
+    assert [entry["event"] for entry in logs] == ["metrics cannot be written; keeping them in memory"]
+    assert metric_files.restore()
+    assert read(path) == {name: float(number) for number, name in enumerate(MANY)}
+    file.close()

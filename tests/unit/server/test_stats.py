@@ -18,6 +18,7 @@ from peatio_ws.server.ingest import BrokerIngest
 from peatio_ws.server.stats import StatsReporter
 from peatio_ws.transport.compression import Compression
 from peatio_ws.transport.frames import text_frame
+from tests.support.descriptors import no_descriptors
 
 NEW = ConnectionStatus("classic", False, 0, None)
 
@@ -133,3 +134,16 @@ def test_workers_that_should_be_connected_to_redis_are_none_without_an_address()
         measured.begin()
         measured.end()
         assert metrics.redis_configured._value.get() == expected
+
+
+def test_round_ends_while_all_file_descriptors_are_in_use() -> None:
+    measured = stats()
+    measured.begin()
+    measured.end()
+    before = measured.load().memory
+    measured.begin()
+    measured.add_connection(NEW, socket())
+    with no_descriptors():
+        measured.end()
+    assert measured.load().memory == before
+    assert metrics.connections.labels("classic", "new")._value.get() == 1
