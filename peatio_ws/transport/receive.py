@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import itertools
 import ssl
 import struct
@@ -96,7 +97,9 @@ class Reader:
     def wait_idle(self) -> None:
         """Wait for the client without a greenlet. The current one has to end, and does nothing after this call."""
         self._greenlet = None
-        self._sock._read_event.start(self._on_readable)
+        # Not the bound method: on shutdown() and close(), gevent (26.9.0) takes the object of such a callback for a
+        # greenlet, and its failure to throw into it would be a traceback in the log.
+        self._sock._read_event.start(functools.partial(self._on_readable))
 
     def _on_readable(self) -> None:
         self._sock._read_event.stop()

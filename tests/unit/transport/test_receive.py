@@ -18,6 +18,7 @@ import gevent.socket
 import gevent.ssl
 import pytest
 
+from peatio_ws.transport.outbox import Outbox
 from peatio_ws.transport.receive import NOTHING_YET, READ_BYTES, RELEASE_PAUSE, RELEASED_AT_ONCE, Idle, Reader, receive
 from tests.support.certificate import Certificate
 
@@ -225,6 +226,18 @@ def test_an_ended_reader_starts_no_greenlet(sockets: Sockets) -> None:
     served.until(lambda: not mine._read_event.active)
     gevent.idle()
     assert len(served.greenlets) == 1
+
+
+def test_idle_client_that_is_cut_off_ends_without_a_traceback(
+    sockets: Sockets, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mine, _ = sockets
+    served = Served(mine)
+    served.idle()
+    Outbox(mine, limit=1000, send_timeout=1.0).abort()
+    served.until(lambda: served.got == [b""])
+    gevent.idle()
+    assert capfd.readouterr().err == ""
 
 
 class Crowd:
