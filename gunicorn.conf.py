@@ -22,7 +22,6 @@ gevent.config.track_greenlet_tree = False
 
 import atexit
 import os
-import shutil
 import sys
 
 from peatio_ws.errors import ConfigurationError, Fault
@@ -45,14 +44,7 @@ if _name.startswith(metrics_folder.PREFIX) and not _name.startswith(_PREFIX):
         _exit(error.faults)
 
 
-def _tidy(master=None):
-    """Remove the folder made above. With `master`, only in the process with that id."""
-    folder = os.environ[metrics_folder.VARIABLE]
-    if os.path.basename(folder).startswith(_PREFIX) and master in (None, os.getpid()):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-atexit.register(_tidy, os.getpid())  # if the process ends before `on_exit` is in force
+atexit.register(metrics_folder.remove)  # if the process ends before `on_exit` is in force
 
 import structlog
 
@@ -151,5 +143,5 @@ def post_worker_init(worker):
 
 
 def on_exit(server):
-    _tidy()
+    metrics_folder.remove()
     gc.freeze()  # otherwise Python's final collection takes longer than the rest of the shutdown

@@ -6,6 +6,7 @@ Imports no metric: prometheus-client looks for the folder when the first metric 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from typing import Final
@@ -37,6 +38,13 @@ def make() -> str:
             pass
     text, remedy = "TMPDIR: no temporary folder is writable", f"set TMPDIR to {_WRITABLE}"
     raise ConfigurationError([Fault(text, ("TMPDIR",), remedy)])
+
+
+def remove() -> None:
+    """Remove the folder that `make` made for this process, if it is in use. Do nothing in a worker."""
+    folder = os.environ.get(VARIABLE, "")
+    if os.path.basename(folder).startswith(f"{PREFIX}{os.getpid()}-"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def check(environ: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ from gunicorn import arbiter
 from gunicorn.sock import ssl_context
 
 from peatio_ws.errors import ConfigurationError
+from peatio_ws.monitoring import metrics_folder
 from peatio_ws.server import listen_addresses
 from peatio_ws.server.gunicorn.server import Server, server_tls
 from peatio_ws.server.gunicorn.worker import Worker
@@ -158,6 +159,7 @@ def _validate(master: Any, writer: int) -> NoReturn:
     except BaseException as error:
         faults += _lines(error, said.getvalue())
     finally:
+        metrics_folder.remove()  # the configuration file has made one for this process
         os.write(writer, msgspec.json.encode(faults))
         os._exit(0)
 

@@ -24,6 +24,20 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_folder_is_removed_by_the_process_that_made_it(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, made := metrics_folder.make())
+    pid = os.getpid()
+    monkeypatch.setattr(metrics_folder.os, "getpid", lambda: pid + 1)
+    metrics_folder.remove()
+    assert Path(made).is_dir()
+    monkeypatch.undo()
+    monkeypatch.setenv(VARIABLE, made)
+    metrics_folder.remove()
+    assert not Path(made).exists()
+    monkeypatch.delenv(VARIABLE)
+    metrics_folder.remove()
+
+
 def test_folder_is_made_in_memory_if_no_temporary_folder_is_writable(places: Path) -> None:
     assert Path(metrics_folder.make()).parent == places / "temporary"
     for folder in (places / "temporary").iterdir():

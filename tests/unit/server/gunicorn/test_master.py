@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,7 @@ from gunicorn import arbiter
 from structlog.testing import capture_logs
 
 from peatio_ws.errors import ConfigurationError
+from peatio_ws.monitoring import metrics_folder
 from peatio_ws.server.gunicorn import master as room
 
 
@@ -76,6 +79,21 @@ def test_valid_reload_is_carried_out() -> None:
     begun: list[bool] = []
     assert reloaded(of(App()), lambda: begun.append(True)) == []
     assert begun == [True]
+
+
+@pytest.mark.parametrize("failure", [None, KeyError("name")])
+def test_check_before_a_reload_leaves_no_metrics_folder(
+    failure: BaseException | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class MakesFolder(App):
+        def reload(self) -> None:  # as gunicorn.conf.py does in another process than the one that made the folder
+            os.environ[metrics_folder.VARIABLE] = metrics_folder.make()
+            super().reload()
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv(metrics_folder.VARIABLE, masters := metrics_folder.make())
+    reloaded(of(MakesFolder(failure)), lambda: None)
+    assert [str(folder) for folder in tmp_path.iterdir()] == [masters]
 
 
 def test_file_that_breaks_after_the_check_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
