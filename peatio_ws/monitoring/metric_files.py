@@ -37,7 +37,12 @@ class MetricFile(MmapedDict):
 
     If the folder is gone, prometheus-client (0.26.0) raises OSError at the increment of a counter. On a full disk it
     maps space that does not exist, and writing to it ends the process (SIGBUS). This class allocates the space first.
+
+    Attributes:
+        in_memory: whether the metrics are not in the file, because it cannot be written.
     """
+
+    in_memory = False
 
     def __init__(self, filename: str, read_mode: bool = False) -> None:
         self._pid, self._path = os.getpid(), filename
@@ -81,12 +86,14 @@ class MetricFile(MmapedDict):
             file.close()
             raise
         self._continue(file, memory, self._capacity, self._m[: self._used])
+        self.in_memory = False
 
     def _continue_in_memory(self, capacity: int, content: bytes) -> None:
         # RLIMIT_FSIZE applies to files in memory, too. /dev/null takes their place: it has a number and can be closed.
         # It is open already: all file descriptors of the process may be in use.
         null = open(_null, "r+b", closefd=False)  # noqa: SIM115  # open as long as this object
         self._continue(null, mmap.mmap(-1, capacity), capacity, content)
+        self.in_memory = True
 
     def _continue(self, file: BinaryIO, memory: mmap.mmap, capacity: int, content: bytes) -> None:
         before: BinaryIO | None = getattr(self, "_f", None)

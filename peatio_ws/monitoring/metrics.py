@@ -217,12 +217,29 @@ def _remove_dead_workers(folder: str) -> None:
     for path, kind, pid in _files(folder):
         if pid == _DEAD or _is_alive(pid):
             continue
-        if not kind.startswith("gauge") and path.stat().st_size:  # empty if the worker was killed while making the file
-            kept = MetricFile(f"{folder}/{kind}_{_DEAD}.db")
-            for key, value, _, _ in MetricFile.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
-                kept.write_value(key, kept.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
-            kept.close()  # type: ignore[no-untyped-call]
-        path.unlink(missing_ok=True)
+        # A file is empty if the worker was killed while making it.
+        if kind.startswith("gauge") or not path.stat().st_size or _merge(path, Path(folder, f"{kind}_{_DEAD}.db")):
+            path.unlink(missing_ok=True)
+
+
+def _merge(path: Path, kept: Path) -> bool:
+    """Add the counters of a file to those of dead workers. Return False, and change nothing, if there is no space."""
+    sums = dict[str, float]()
+    for one in (kept, path) if kept.exists() else (path,):
+        for key, value, _, _ in MetricFile.read_all_values_from_file(str(one)):  # type: ignore[no-untyped-call]
+            sums[key] = sums.get(key, 0.0) + value
+    unfinished = kept.with_suffix(".unfinished")
+    unfinished.unlink(missing_ok=True)  # of a worker that was killed here
+    merged = MetricFile(str(unfinished))
+    for key, value in sums.items():
+        merged.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
+    in_memory = merged.in_memory
+    merged.close()  # type: ignore[no-untyped-call]
+    if in_memory:
+        unfinished.unlink(missing_ok=True)
+        return False
+    unfinished.replace(kept)
+    return True
 
 
 def _files(folder: str) -> list[tuple[Path, str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -10,12 +11,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client.mmap_dict import mmap_key
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.counters import BUCKETS, DurationHistogram
+from peatio_ws.monitoring.metric_files import FIRST_BYTES
 from tests.support.gateway import ROOT
+from tests.unit.monitoring.test_metric_files import no_space, written
 
 WORKER = """
 import sys
@@ -76,6 +80,28 @@ def test_counters_of_ended_processes_are_kept_and_gauges_are_not(
             workers.pop().communicate()
     assert not metrics.turned_at()
     assert sorted(path.name for path in tmp_path.glob("*.db")) == ["counter_0.db", "histogram_0.db"]
+
+
+@pytest.mark.parametrize("limit", [0, FIRST_BYTES])
+def test_counters_of_dead_workers_are_kept_while_the_disk_is_full(
+    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    expected = {"peatio_ws_frames_total": 10.0}
+    if limit:  # one of these files has room for both, but not for those of the worker, too
+        name, handlers = "peatio_ws_handler_failures", [f"{number:080}" for number in range(350)]
+        keys = [mmap_key(name, f"{name}_total", ["handler"], [handler], "") for handler in handlers]
+        for pid in (2**22 + 1, 2**22 + 2):  # no process has them
+            written(tmp_path / f"counter_{pid}.db", *keys).close()
+        expected |= {f"{name}_total|{handler}": 2.0 * number for number, handler in enumerate(handlers)}
+    other = worker(tmp_path)
+    other.kill()
+    other.communicate()
+    for space in (no_space(limit), no_space(limit), contextlib.nullcontext()):
+        with space:
+            found = figures()
+        assert {name: found[name] for name in expected} == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["counter_0.db", "histogram_0.db", "lock"]
 
 
 def test_files_that_cannot_be_read_for_a_moment_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
