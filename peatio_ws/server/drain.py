@@ -53,10 +53,13 @@ class Drain:
         # Those that are closed already may be here for long: their handlers wait for something else.
         connections = [connection for connection in self._connections if not connection.ws.outbox.closing]
         steps = max(1, min(round(self._seconds / DRAIN_STEP), len(connections) // DRAIN_AT_ONCE))
+        began = time.monotonic()
         for step in range(steps):
             for connection in connections[step::steps]:
                 self.close(connection)
-            gevent.sleep(DRAIN_STEP)
+            # By the clock: each sleep of a busy worker takes longer, and gunicorn kills a worker that drains too long.
+            left = began + (step + 1) * DRAIN_STEP - time.monotonic()
+            gevent.sleep(max(left, 1e-6))  # sleep(0) would hardly let I/O run
         give_up = time.monotonic() + CLOSE_SECONDS
         while self._connections and time.monotonic() < give_up:
             for connection in list(self._connections):

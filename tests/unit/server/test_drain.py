@@ -70,6 +70,35 @@ def test_second_drain_does_not_wait_for_each_connection_that_is_closed(monkeypat
     assert now - began <= CLOSE_SECONDS + 2 * drain.DRAIN_STEP
 
 
+def test_drain_of_a_busy_worker_takes_no_longer_than_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gunicorn kills a worker 12 s after this time, and its last clients would get no close frame."""
+    began = now = 100.0
+    closed: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds + 0.02  # by which the event loop is late
+
+    class Leaving:
+        def __init__(self) -> None:
+            self.ws = SimpleNamespace(outbox=SimpleNamespace(closing=0, close=self.close))
+
+        def send_cursor(self) -> None:
+            pass
+
+        def close(self, *_: object) -> None:
+            there.discard(self)
+            closed.append(now - began)
+
+    monkeypatch.setattr(drain, "gevent", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(drain, "time", SimpleNamespace(monotonic=lambda: now))
+    there: set[Any] = {Leaving() for _ in range(2_400)}
+    drain.Drain(there, seconds=12.0).run()
+    assert len(closed) == 2_400
+    assert 11 < closed[-1] < 12.5
+    assert now - began < 12.5
+
+
 def test_undone_drain_keeps_connections_not_yet_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drain, "DRAIN_STEP", 60.0)
     gateway = waiting_gateway(WEBSOCKET_DRAIN_SECONDS="120")
