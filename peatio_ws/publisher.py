@@ -5,7 +5,6 @@ For web applications, jobs and scripts; does not need gevent. Knows the broker, 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
@@ -16,7 +15,16 @@ from typing import Any, Final
 import msgspec
 from kombu import Connection
 
-from peatio_ws.amqp.connection import connection_errors, describe_error, exchange, open_connection, shown_url
+from peatio_ws.amqp.connection import (
+    PUBLISH_ADVICE,
+    close,
+    connection_errors,
+    describe_error,
+    exchange,
+    limit_waits,
+    open_connection,
+    shown_url,
+)
 from peatio_ws.config.tls_errors import tls_fault
 from peatio_ws.errors import PublishError
 from peatio_ws.monitoring import spans
@@ -48,7 +56,7 @@ class Publisher:
         url: the broker. Several URLs, separated by `;`, are tried in turn. For TLS use
             `amqps://host/vhost?cacertfile=/path/ca.pem` (docs/settings.md).
         durable: whether Peatio's exchanges are declared durable (`AMQP_EXCHANGES_DURABLE`).
-        timeout: time limit for a confirm, in seconds.
+        timeout: time limit for a confirm, and for each other answer of the broker, in seconds.
 
     Attributes:
         sent: number of messages on the current connection.
@@ -109,8 +117,7 @@ class Publisher:
         self._leave_to_parent()
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(Exception):
-                connection.close()
+            close(connection)
 
     def __enter__(self) -> Publisher:
         return self
@@ -234,6 +241,7 @@ class Publisher:
             connection.heartbeat = 0
             try:
                 connection.connect()
+                limit_waits(connection, self._timeout)
                 self._prepare(connection)
             except Exception:
                 connection.collect()
@@ -283,15 +291,7 @@ class Publisher:
         if tls_fault(error) is not None:
             return text  # it contains the remedy
         code: Any = getattr(error, "reply_code", None)
-        return f"{text}; {_ADVICE.get(code, 'is it up, and the URL right? `peatio-ws check` tests it')}"
-
-
-_ADVICE: Final = {
-    403: "the URL's user or password is wrong, or the user may not write to Peatio's exchanges",
-    406: "set AMQP_EXCHANGES_DURABLE (durable=True in Python) as Peatio declares its exchanges",
-    530: "the virtual host in the URL does not exist",
-}
-"""Remedies by RabbitMQ's reply code (AMQP 0-9-1 section 1.2)."""
+        return f"{text}; {PUBLISH_ADVICE.get(code, 'is it up, and the URL right? `peatio-ws check` tests it')}"
 
 
 def _encoded(body: object) -> bytes:

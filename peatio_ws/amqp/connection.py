@@ -5,6 +5,7 @@ Knows kombu; does not know the messages.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -25,8 +26,15 @@ HEARTBEAT: Final = 10.0
 _USER_TIMEOUT: Final = getattr(socket, "TCP_USER_TIMEOUT", None)
 """Available on Linux only."""
 CONNECT_TIMEOUT: Final = 8.0
+CLOSE_SECONDS: Final = 2.0
 POLL_SECONDS: Final = 0.005
 """How often the in-process broker is polled."""
+PUBLISH_ADVICE: Final = {
+    403: "the URL's user or password is wrong, or the user may not write to Peatio's exchanges",
+    406: "set AMQP_EXCHANGES_DURABLE (durable=True in Python) as Peatio declares its exchanges",
+    530: "the virtual host in the URL does not exist",
+}
+"""Remedies for a publisher, by RabbitMQ's reply code (AMQP 0-9-1 section 1.2)."""
 
 
 class _InProcess(memory.Transport):  # type: ignore[misc]  # kombu has no types
@@ -70,6 +78,22 @@ def open_connection(url: str, buffered: bool = True) -> Connection:
         # py-amqp's default of 1 s would drop the connection at every short network problem (py-amqp 5.4.2).
         transport_options={"socket_settings": {_USER_TIMEOUT: int(HEARTBEAT * 2000)} if _USER_TIMEOUT else {}},
     )
+
+
+def limit_waits(connection: Connection, seconds: float) -> None:
+    """Let each read and write of a connection raise TimeoutError after this time: py-amqp waits for most answers of a
+    broker without limit (5.4.2). Do nothing if it is not connected, or to the in-process broker."""
+    transport = getattr(connection.connection, "transport", None) if connection.connected else None
+    if (sock := getattr(transport, "sock", None)) is not None:
+        sock.settimeout(seconds)
+
+
+def close(connection: Connection) -> None:
+    """Close a connection properly, but wait only `CLOSE_SECONDS` for each of the broker's two answers. Never raises."""
+    with contextlib.suppress(Exception):
+        limit_waits(connection, CLOSE_SECONDS)
+    with contextlib.suppress(Exception):
+        connection.close()
 
 
 def connection_errors(url: str) -> tuple[type[Exception], ...]:

@@ -9,16 +9,19 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from amqp import spec
 from kombu import Connection, Queue
 from kombu.transport import memory
 from kombu.transport.virtual import BrokerState
 
 from peatio_ws import publisher as room
-from peatio_ws.amqp.connection import exchange
+from peatio_ws.amqp import connection
+from peatio_ws.amqp.connection import connection_errors, exchange
 from peatio_ws.config.urls import EMBEDDED_BROKER
 from peatio_ws.errors import PublishError
 from peatio_ws.protocol.exchanges import RANGER
 from peatio_ws.publisher import Publisher
+from tests.support.small_broker import SmallBroker
 
 
 class Answering:
@@ -252,6 +255,28 @@ def test_threads_of_a_forked_process_share_its_connection(monkeypatch: pytest.Mo
     monkeypatch.setattr(room.os, "getpid", other_thread)
     publisher.to_member("ID1", "order", {"id": 2})
     assert (publisher.opened, publisher.confirmed) == (1, 2)
+
+
+@pytest.mark.parametrize("at", [spec.Channel.Open, spec.Confirm.Select, spec.Exchange.Declare, spec.Basic.Publish])
+def test_broker_that_freezes_is_an_error_within_the_time_limit(at: tuple[int, int]) -> None:
+    with SmallBroker(freezes_at=at) as broker, pytest.raises(PublishError):
+        Publisher(broker.url, timeout=0.2).to_member("ID1", "order", {"id": 1})
+
+
+def test_body_that_a_frozen_broker_does_not_read_is_an_error_within_the_time_limit() -> None:
+    with SmallBroker() as broker:
+        publisher = Publisher(broker.url, timeout=0.2)
+        assert publisher.to_member("ID1", "order", {"id": 1})
+        broker.frozen.set()
+        with pytest.raises(connection_errors(broker.url)):
+            publisher.publish(RANGER, "public.btcusd.trades", {}, b"0" * 20_000_000)
+
+
+def test_publisher_closes_although_its_broker_is_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CLOSE_SECONDS", 0.1)
+    with SmallBroker() as broker, Publisher(broker.url) as publisher:
+        assert publisher.to_member("ID1", "order", {"id": 1})
+        broker.frozen.set()
 
 
 @pytest.mark.parametrize("fault", [ConnectionResetError("gone"), (1, False, False), None])
