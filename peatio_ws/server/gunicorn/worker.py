@@ -172,11 +172,13 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     def notify(self) -> None:
         """Show gunicorn's master that the event loop turns. Without a master, end as on TERM; gunicorn's own method
-        would end the process at once (27.0.1)."""
+        would end the process at once (27.0.1). The operator's port is left at once for the gateway that is started
+        instead, which would exit if it could not listen there; a worker with a master shares it with others."""
         try:
             super().notify()
         except SystemExit:
             self.alive = False
+            listener.leave()
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """End as on TERM. gunicorn's own handler would end the process at once, without close frames."""

@@ -93,6 +93,16 @@ def serve(settings: Settings | None = None, sockets: Sequence[Any] = ()) -> None
         _server.start()
 
 
+def leave() -> None:
+    """Let another program listen on the port. Connections to it stay until their answers are sent."""
+    global _server, _listener
+    server, _server, bound, _listener = _server, None, _listener, None
+    if server is not None:
+        server.close()
+    if bound is not None:
+        bound.close()
+
+
 class OperatorHandler(TimedHandler):
     """A request to the operator's port."""
 

@@ -69,9 +69,12 @@ def test_worker_drains_when_its_master_has_died(
     def notify(_: Any) -> None:
         raise SystemExit(0)
 
+    left: list[bool] = []
     monkeypatch.setattr(GeventWorker, "notify", notify)
+    monkeypatch.setattr(room.listener, "leave", lambda: left.append(not drained))
     worker.run()
     assert drained == [True]
+    assert left[0], "the operator's port is left before the drain"
 
 
 @pytest.mark.parametrize("content", [None, b"half of a certificate"])

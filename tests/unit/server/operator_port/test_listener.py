@@ -11,6 +11,7 @@ import pytest
 from peatio_ws import testing
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.limits import Limit
+from peatio_ws.server import listen_addresses
 from peatio_ws.server.operator_port import health, listener
 from tests.support.raw_client import WAIT, RawClient
 from tests.support.servers import wait_until
@@ -48,6 +49,20 @@ def test_the_next_master_listens_on_the_same_socket(port: int, monkeypatch: pyte
     assert listener.INHERITED not in os.environ, "workers and their programs would inherit it"
     second.detach()
     listener._listener = first
+
+
+def test_port_that_is_left_is_free_and_open_requests_are_answered() -> None:
+    listener.bind(settings(METRICS_PORT="0"))
+    assert listener._listener is not None
+    port = listener._listener.getsockname()[1]
+    testing._run(listener.serve)
+    with RawClient(port) as client:
+        assert ask(client) == 200
+        client.send(ASK[:9])
+        testing._run(listener.leave)
+        testing._run(listener.leave)
+        listen_addresses.bind_socket("127.0.0.1", port).close()
+        assert ask(client, ASK[9:]) == 200
 
 
 def reached(limit: Limit) -> float:
