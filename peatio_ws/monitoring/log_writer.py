@@ -96,10 +96,11 @@ class LogWriter:
     def _write_now(self, data: bytes) -> None:
         with contextlib.suppress(ValueError):  # the stream is closed: the process ends
             fd = self._stream.fileno()
-            if self._unreported and _write(
-                fd, self._notice(self._unreported).encode(self._encoding, "backslashreplace")
-            ):
-                self._unreported = 0
+            if self._unreported:
+                # On a line of its own: a full disk may have cut off the last one, of this process or another worker.
+                report = f"\n{self._notice(self._unreported)}".encode(self._encoding, "backslashreplace")
+                if _write(fd, report):
+                    self._unreported = 0
             if not _write(fd, data):
                 self._drop(data.count(b"\n"))
 

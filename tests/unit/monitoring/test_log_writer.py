@@ -19,6 +19,7 @@ from peatio_ws.monitoring import log_writer
 from peatio_ws.monitoring.log_writer import PIECE_BYTES, LogWriter
 from tests.support.gateway import ROOT
 from tests.support.servers import WAIT_SECONDS, wait_until
+from tests.unit.monitoring.test_metric_files import no_space
 
 
 @contextlib.contextmanager
@@ -194,6 +195,19 @@ def test_lines_for_a_file_are_written_at_once(tmp_path: Path) -> None:
         assert (tmp_path / "log").read_text() == "one\n"
 
 
+def test_line_that_a_full_disk_cuts_off_does_not_join_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("w") as stream:
+        writer = LogWriter(stream, notice)
+        writer.write("one\n")
+        with no_space(10):
+            writer.write("two is cut off\n")
+            writer.write("three\n")
+        writer.write("four\n")
+        writer.write("five\n")
+    assert path.read_text() == "one\ntwo is\ndropped 2\nfour\nfive\n"
+
+
 def test_lines_that_a_file_refuses_are_dropped_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with path.open("w") as stream:
@@ -204,4 +218,4 @@ def test_lines_that_a_file_refuses_are_dropped_and_counted(tmp_path: Path) -> No
         os.dup2(kept, stream.fileno())
         writer.write("four\n")
         assert writer.dropped == 2
-        assert path.read_text() == "one\ndropped 2\nfour\n"
+        assert path.read_text() == "one\n\ndropped 2\nfour\n"
