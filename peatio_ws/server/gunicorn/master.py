@@ -24,6 +24,7 @@ from peatio_ws.monitoring import metrics_folder
 from peatio_ws.server import listen_addresses
 from peatio_ws.server.gunicorn.server import Server, server_tls
 from peatio_ws.server.gunicorn.worker import Worker
+from peatio_ws.server.operator_port import listener
 
 log = structlog.get_logger("peatio_ws.server.gunicorn.master")
 
@@ -40,9 +41,10 @@ def prepare(master: Any) -> None:
     _poll_often()
     Worker.patient = True
     make_tls(master.cfg)
-    reload, reexec = master.reload, master.reexec
+    reload, reexec, stop = master.reload, master.reexec, master.stop
     master.reload = lambda: _reload(master, reload)
     master.reexec = lambda: _start_successor(master, reexec)
+    master.stop = lambda graceful=True: _stop(master, stop, graceful)
     # gunicorn (27.0.1) would start `python -m gunicorn` by the path of its file, next to which its module `http` hides
     # Python's.
     master.START_CTX["args"] = list(sys.orig_argv)
@@ -117,6 +119,13 @@ def _successor_fault(master: Any) -> str | None:
     if master.cfg.reuse_port:  # there is no socket that gunicorn (27.0.1) could pass on, and it does not expect that
         return "with --reuse-port, start another gateway with a different METRICS_PORT"
     return None
+
+
+def _stop(master: Any, stop: Any, graceful: bool) -> None:
+    """End all workers. They answer on the operator's port meanwhile, unless another master's workers do (`USR2`)."""
+    if not (master.reexec_pid or master.master_pid):
+        listener.announce_end()
+    stop(graceful)
 
 
 def _validate_in_child(master: Any) -> list[str]:

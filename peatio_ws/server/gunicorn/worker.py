@@ -162,6 +162,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
         deadline = time.monotonic() + self.cfg.graceful_timeout
         for server in Server.running:
             server.close()
+        listener.leave_to_others()
         _drain()
         while any(server.pool for server in Server.running) and time.monotonic() < deadline:
             gevent.sleep(LOOK_SECONDS)

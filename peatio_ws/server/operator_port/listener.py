@@ -6,6 +6,7 @@ Clients have limits of time, size and number, as on the gateway's own port (`req
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import socket
 import time
@@ -47,6 +48,7 @@ INHERITED: Final = "PEATIO_WS_METRICS_FD"
 application: Final = OperatorApplication()
 _server: Server | None = None
 _listener: socket.socket | None = None  # bound by gunicorn's master, inherited by its workers
+_is_last: Final = mmap.mmap(-1, 1)  # shared by the master and its workers; 1 once all of them end
 
 
 def bind(settings: Settings) -> None:
@@ -94,13 +96,25 @@ def serve(settings: Settings | None = None, sockets: Sequence[Any] = ()) -> None
 
 
 def leave() -> None:
-    """Let another program listen on the port. Connections to it stay until their answers are sent."""
+    """Let other processes answer on the port. A connection of this one stays until its current request is answered."""
     global _server, _listener
     server, _server, bound, _listener = _server, None, _listener, None
     if server is not None:
         server.close()
+        OperatorHandler.end_idle(only_kept=True)
     if bound is not None:
         bound.close()
+
+
+def announce_end() -> None:
+    """Record that no other process will answer on the port. Called by gunicorn's master before it ends its workers."""
+    _is_last[0] = 1
+
+
+def leave_to_others() -> None:
+    """Leave the port when this worker ends and others go on (after a reload): its drain says nothing about them."""
+    if not _is_last[0]:
+        leave()
 
 
 class OperatorHandler(TimedHandler):

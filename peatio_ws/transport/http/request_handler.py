@@ -170,10 +170,15 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         return False
 
     @classmethod
-    def end_idle(cls) -> None:
-        """Stop reading from connections without a request in progress: nothing is lost, and a worker can end."""
-        for sock in list(cls.idle):
-            _shut(sock, native_socket.SHUT_RD)
+    def end_idle(cls, only_kept: bool = False) -> None:
+        """Stop reading from connections without a request in progress: nothing is lost, and a worker can end.
+
+        Args:
+            only_kept: only those that were kept open after an answer.
+        """
+        for sock, waiting in list(cls.idle.items()):
+            if waiting.again or not only_kept:
+                _shut(sock, native_socket.SHUT_RD)
 
     def MessageClass(self, rfile: Any, *_: Any) -> Headers:  # pywsgi's name and signature
         return Headers(rfile)

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.monitoring import metrics_folder
 from peatio_ws.server.gunicorn import master as room
+from peatio_ws.server.operator_port import listener
 
 
 def test_master_checks_its_workers_often(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +80,19 @@ def test_valid_reload_is_carried_out() -> None:
     begun: list[bool] = []
     assert reloaded(of(App()), lambda: begun.append(True)) == []
     assert begun == [True]
+
+
+@pytest.mark.parametrize(
+    ("successor", "predecessor", "announced"), [(0, 0, 1), (7, 0, 0), (0, 7, 0)], ids=["alone", "old", "new"]
+)
+def test_end_is_announced_unless_another_master_shares_the_sockets(
+    successor: int, predecessor: int, announced: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "_is_last", flag := bytearray(1))
+    seen: list[tuple[bool, int]] = []
+    master = SimpleNamespace(reexec_pid=successor, master_pid=predecessor)
+    room._stop(master, lambda graceful: seen.append((graceful, flag[0])), False)
+    assert seen == [(False, announced)]
 
 
 @pytest.mark.parametrize("failure", [None, KeyError("name")])

@@ -53,14 +53,18 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("begun", [True, False])
-def test_worker_drains_at_once_when_it_has_to_exit(worker: Any, drained: list[bool], how: str, begun: bool) -> None:
+def test_worker_drains_at_once_when_it_has_to_exit(
+    worker: Any, drained: list[bool], how: str, begun: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if begun:
         gevent.spawn(ENDS[how], worker)
     else:
         ENDS[how](worker)
+    left: list[bool] = []
+    monkeypatch.setattr(room.listener, "leave_to_others", lambda: left.append(not drained))
     worker.run()
     assert not worker.alive
-    assert drained == [True]
+    assert drained == left == [True]
 
 
 def test_worker_drains_when_its_master_has_died(

@@ -65,6 +65,24 @@ def test_port_that_is_left_is_free_and_open_requests_are_answered() -> None:
         assert ask(client, ASK[9:]) == 200
 
 
+def test_ending_worker_leaves_the_port_only_if_others_answer_there(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a kept connection of a load balancer would learn of its drain, although new workers serve."""
+    monkeypatch.setattr(listener, "_is_last", bytearray(1))
+    server, bound = listener._server, listener._listener
+    with RawClient(port) as client:
+        assert ask(client) == 200
+        listener.announce_end()
+        testing._run(listener.leave_to_others)
+        assert ask(client) == 200
+        listener._is_last[0] = 0
+        testing._run(listener.leave_to_others)
+        client.ended()
+    assert server is not None
+    assert server.closed
+    assert listener._server is listener._listener is None
+    listener._server, listener._listener = server, bound  # for the fixture
+
+
 def reached(limit: Limit) -> float:
     return metrics.limits_reached.labels(limit)._value.get()
 
