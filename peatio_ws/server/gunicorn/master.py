@@ -20,7 +20,7 @@ from gunicorn import arbiter
 from gunicorn.sock import ssl_context
 
 from peatio_ws.errors import ConfigurationError
-from peatio_ws.monitoring import metrics_folder
+from peatio_ws.monitoring import log_writer, metrics_folder
 from peatio_ws.server import listen_addresses
 from peatio_ws.server.gunicorn.server import Server, server_tls
 from peatio_ws.server.gunicorn.worker import Worker
@@ -106,8 +106,17 @@ def _start_successor(master: Any, reexec: Any) -> None:
     """Start another master from the files on disk, on the same sockets, if the two can be exchanged (`USR2`)."""
     if fault := _successor_fault(master):
         log.error("USR2 refused", fault=fault)
-    else:
+        return
+    ours = os.getpid()
+    try:
         reexec()
+    except Exception as error:
+        log.error("USR2 failed; no successor is started", fault=_lines(error, "")[0])
+        if os.getpid() != ours:
+            # The child that should have become the successor. gunicorn (27.0.1) would end the workers there, and remove
+            # the Unix socket.
+            log_writer.settle()
+            os._exit(1)
 
 
 def _successor_fault(master: Any) -> str | None:

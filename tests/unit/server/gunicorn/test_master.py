@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ from peatio_ws.errors import ConfigurationError
 from peatio_ws.monitoring import metrics_folder
 from peatio_ws.server.gunicorn import master as room
 from peatio_ws.server.operator_port import listener
+from tests.support.gateway import ROOT
 
 
 def test_master_checks_its_workers_often(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,3 +163,31 @@ def test_successor_is_started_where_it_survives(
     assert started == ([] if reason else [True])
     assert [line["event"] for line in lines] == (["USR2 refused"] if reason else [])
     assert all(str(reason) in line["fault"] for line in lines)
+
+
+SUCCESSOR = """
+import os, sys
+from types import SimpleNamespace
+from peatio_ws.server.gunicorn import master
+
+def reexec():  # as gunicorn's
+    if sys.argv[1] == "fork":
+        raise OSError(11, "Resource temporarily unavailable")
+    if not os.fork():
+        os.execvpe("/nowhere/python", ["python"], {})
+
+running = SimpleNamespace(cfg=SimpleNamespace(reuse_port=False), systemd=False)
+master._start_successor(running, reexec)
+print("goes on", flush=True)  # the child would end the workers
+"""
+
+
+@pytest.mark.parametrize(("what", "reason"), [("fork", "temporarily unavailable"), ("exec", "/nowhere/python")])
+def test_successor_that_cannot_be_started_ends_nothing(what: str, reason: str) -> None:
+    """Such as after an upgrade that replaced the virtual environment, or removed the working folder."""
+    environ = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    command = [sys.executable, "-c", SUCCESSOR, what]
+    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.count("goes on") == 1
+    assert "USR2 failed" in done.stdout
+    assert reason in done.stdout
