@@ -140,7 +140,12 @@ def _stop(master: Any, stop: Any, graceful: bool) -> None:
 def _validate_in_child(master: Any) -> list[str]:
     """Load configuration and application as a reload and its workers would. Return the faults, one line each."""
     reader, writer = os.pipe()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError as error:
+        os.close(reader)
+        os.close(writer)
+        return [f"no process can be started to check configuration and application: {error.strerror}"]
     if not child:
         _validate(master, writer)
     os.close(writer)
@@ -152,12 +157,21 @@ def _validate_in_child(master: Any) -> list[str]:
             output += data
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)  # it has ended, or exceeded the limit
+    status = 0
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
     try:
         return msgspec.json.decode(output, type=list[str])
     except msgspec.DecodeError:
-        return [f"configuration and application could not be loaded within {TRIAL_SECONDS:g} s"]
+        if time.monotonic() >= deadline:
+            return [f"configuration and application could not be loaded within {TRIAL_SECONDS:g} s"]
+        return [f"the process that loaded configuration and application ended without a result ({_end(status)})"]
+
+
+def _end(status: int) -> str:
+    """Return how a process ended. `status`: of `waitpid`."""
+    code = os.waitstatus_to_exitcode(status)
+    return f"status {code}" if code >= 0 else signal.Signals(-code).name
 
 
 def _validate(master: Any, writer: int) -> NoReturn:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,6 +80,29 @@ def test_reload_that_would_fail_is_not_started(what: str, at: str) -> None:
     begun: list[bool] = []
     assert reloaded(of(App(failure, at)), lambda: begun.append(True)) == faults
     assert begun == []
+
+
+def test_reload_without_a_process_for_its_check_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", fork)
+    begun: list[bool] = []
+    (fault,) = reloaded(of(App()), lambda: begun.append(True))
+    assert "Resource temporarily unavailable" in fault
+    assert begun == []
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [(lambda: os._exit(3), "status 3"), (lambda: os.kill(os.getpid(), signal.SIGKILL), "SIGKILL")],
+    ids=["exit", "out of memory"],
+)
+def test_check_that_ends_without_a_result_is_reported_with_its_end(end: Callable[[], None], reason: str) -> None:
+    app = App()
+    app.wsgi = end  # type: ignore[method-assign]
+    (fault,) = reloaded(of(app), lambda: None)
+    assert reason in fault
 
 
 def test_valid_reload_is_carried_out() -> None:
