@@ -90,8 +90,8 @@ backlog = 4096
 graceful_timeout = round(_settings.drain_seconds) + 12
 timeout = 60
 control_socket_disable = True
-# gunicorn (27.0.1) makes a file there for each new worker, and its master ends if that fails. So choose a folder that
-# no cleanup job empties.
+# gunicorn (27.0.1) makes a file there for each new worker, and cannot start the worker without it. So choose a folder
+# that no cleanup job removes.
 worker_tmp_dir = metrics_folder.MEMORY if os.access(metrics_folder.MEMORY, os.W_OK | os.X_OK) else None
 proc_name = "peatio_ws"
 

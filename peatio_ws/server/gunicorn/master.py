@@ -21,6 +21,7 @@ from gunicorn.sock import ssl_context
 
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.monitoring import log_writer, metrics_folder
+from peatio_ws.monitoring.throttled_warnings import Throttle
 from peatio_ws.server import listen_addresses
 from peatio_ws.server.gunicorn.server import Server, server_tls
 from peatio_ws.server.gunicorn.worker import Worker
@@ -32,6 +33,10 @@ LOOK_SECONDS: Final = 0.01
 """How often an ending or reloading master checks its workers."""
 TRIAL_SECONDS: Final = 60.0
 """Time limit for loading configuration and application."""
+ALONE_SECONDS: Final = 30.0
+"""How long a master without any worker tries to start one."""
+SPAWN_LOG_SECONDS: Final = 60.0
+"""A worker that cannot be started is logged once in this time."""
 CONFIGURATION: Final = "configuration: "
 """The prefix of a fault with which gunicorn.conf.py ends the process."""
 
@@ -45,6 +50,7 @@ def prepare(master: Any) -> None:
     master.reload = lambda: _reload(master, reload)
     master.reexec = lambda: _start_successor(master, reexec)
     master.stop = lambda graceful=True: _stop(master, stop, graceful)
+    master.spawn_worker = Spawner(master, master.spawn_worker)
     # gunicorn (27.0.1) would start `python -m gunicorn` by the path of its file, next to which its module `http` hides
     # Python's.
     master.START_CTX["args"] = list(sys.orig_argv)
@@ -128,6 +134,41 @@ def _successor_fault(master: Any) -> str | None:
     if master.cfg.reuse_port:  # there is no socket that gunicorn (27.0.1) could pass on, and it does not expect that
         return "with --reuse-port, start another gateway with a different METRICS_PORT"
     return None
+
+
+class Spawner:
+    """Starts workers. If one cannot be started later on, it logs that, and gunicorn tries again after a second.
+
+    gunicorn (27.0.1) would end the master, and with it all other workers, for example while there is no memory for
+    another process, or where the folder for the file of each worker is gone.
+
+    Args:
+        spawn: gunicorn's method.
+    """
+
+    def __init__(self, master: Any, spawn: Any) -> None:
+        self._master, self._spawn = master, spawn
+        self._has_started = False
+        self._alone_since: float | None = None  # since when there is no worker, and none could be started
+        self._throttle = Throttle()
+
+    def __call__(self) -> Any:
+        try:
+            pid = self._spawn()
+        except (OSError, RuntimeError) as error:
+            now = time.monotonic()
+            self._alone_since = None if self._master.WORKERS else self._alone_since or now
+            alone = self._alone_since is not None and now - self._alone_since > ALONE_SECONDS
+            # At the start, and after a while without any worker, the gateway ends, and a supervisor starts it again. A
+            # worker process may reach this, too.
+            if alone or not self._has_started or os.getpid() != self._master.pid:
+                raise
+            left_out = self._throttle.left_out("", now, SPAWN_LOG_SECONDS)
+            if left_out is not None:
+                log.error("worker cannot be started", fault=_lines(error, "")[0], left_out=left_out)
+            return None
+        self._has_started, self._alone_since = True, None
+        return pid
 
 
 def _stop(master: Any, stop: Any, graceful: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -103,6 +104,58 @@ def test_check_that_ends_without_a_result_is_reported_with_its_end(end: Callable
     app.wsgi = end  # type: ignore[method-assign]
     (fault,) = reloaded(of(app), lambda: None)
     assert reason in fault
+
+
+def test_worker_that_cannot_be_started_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[Exception | None] = [None, OSError(12, "Cannot allocate memory"), RuntimeError("no folder"), None]
+
+    def spawn() -> int:
+        if (failure := failures.pop(0)) is not None:
+            raise failure
+        return 7
+
+    structlog.reset_defaults()
+    spawner = room.Spawner(SimpleNamespace(pid=os.getpid(), WORKERS={8: "another"}), spawn)
+    monkeypatch.setattr(room, "ALONE_SECONDS", 0.0)
+    with capture_logs() as lines:
+        assert [spawner() for _ in range(4)] == [7, None, None, 7]
+    assert [(line["event"], line["fault"]) for line in lines] == [
+        ("worker cannot be started", "OSError: [Errno 12] Cannot allocate memory")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("started", "tries", "own", "ends"),
+    [
+        (False, 0, True, True),
+        (True, 0, True, False),
+        (True, 30, True, False),
+        (True, 31, True, True),
+        (True, 0, False, True),
+    ],
+    ids=["at the start", "later", "for a while", "for long", "in a worker"],
+)
+def test_gateway_that_stays_without_a_worker_ends(
+    started: bool, tries: int, own: bool, ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(room, "time", SimpleNamespace(monotonic=lambda: now))
+    results = [7] if started else []
+
+    def spawn() -> int:
+        if not results:
+            raise OSError(12, "Cannot allocate memory")
+        return results.pop()
+
+    spawner = room.Spawner(SimpleNamespace(pid=os.getpid() if own else 1, WORKERS={}), spawn)
+    if started:
+        assert spawner() == 7
+        now += 86_400
+    for _ in range(tries):
+        assert spawner() is None
+        now += 1
+    with pytest.raises(OSError, match="12") if ends else contextlib.nullcontext():
+        spawner()
 
 
 def test_valid_reload_is_carried_out() -> None:
