@@ -13,7 +13,7 @@ from typing import Any
 
 import peatio_client
 import pytest
-from peatio_client import AsyncPeatioClient, Disconnected, Event, NoToken, PeatioClient, Refused, _aio_line, _lines
+from peatio_client import AsyncPeatioClient, Disconnected, Event, NoToken, PeatioClient, Refused, _aio_line
 from peatio_client._commands import Wait
 from peatio_client._lines import OPEN_SECONDS
 
@@ -188,19 +188,27 @@ def test_callback_that_was_cancelled_does_not_close_the_client(server: Gateway) 
     assert calls == ["c1", "c1", "c2"]
 
 
-def test_an_attempt_to_connect_goes_on_in_the_next_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_lines, "OPEN_SECONDS", 0.3)
-    ends, attempts = list[Disconnected](), list[object]()
+def test_an_attempt_to_connect_goes_on_in_the_next_loop() -> None:
+    ends, attempts = list[Disconnected](), list[Any]()
 
     async def scenario() -> None:
         silent = await asyncio.start_server(lambda *streams: attempts.append(streams), "127.0.0.1", 0)
         port = silent.sockets[0].getsockname()[1]
         async with AsyncPeatioClient(f"ws://127.0.0.1:{port}/", streams=["btcusd.trades"], proxy=None) as client:
             client.on("disconnected", ends.append)
-            while not ends:
+
+            async def loop() -> None:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(anext(client), 0.01)
+
+            while not attempts:
+                await loop()
+            for _ in range(5):
+                await loop()
             assert len(attempts) == 1
+            attempts[0][1].close()
+            while not ends:
+                await loop()
         silent.close()
 
     asyncio.run(asyncio.wait_for(scenario(), WAIT))
