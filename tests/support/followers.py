@@ -16,6 +16,7 @@ import selectors
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -166,6 +167,13 @@ class Follower:
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
         )
         self.sock.setblocking(False)
+
+    def __str__(self) -> str:
+        """Return what it has and lacks."""
+        left = len(self.market.stream) - self._at
+        lacks = ", lacks some" if self._lacks_some else ""
+        book = "no book" if self.book is None else f"book {self.sequence}, {left} bytes left, {len(self._buffer)} read"
+        return f"{self.sock.getpeername()[1] if not self.ended else 'ended'}: {book}{lacks}"
 
     @property
     def waits(self) -> bool:
@@ -330,7 +338,7 @@ class Followers:
         while not check():
             self.check_faults()
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not within {seconds} s: {what}")
+                raise TimeoutError(f"not within {seconds} s: {what}; {Counter(map(str, self.all))}")
             self.turn()
 
     def keep_up(self, feed: Feeding) -> None:

@@ -7,6 +7,7 @@ beginning. Modules that depend on any of these at their import are not loaded be
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import importlib
@@ -91,7 +92,9 @@ class ForkServer:
 @functools.cache
 def shared(patched: bool) -> ForkServer:
     """Return the fork server of this process, which starts it when it is first needed."""
-    return ForkServer(patched)
+    server = ForkServer(patched)
+    atexit.register(server.close)
+    return server
 
 
 class Fork:
