@@ -69,7 +69,8 @@ class Market:
         return self._ends[sequence]
 
     def whole_frames(self, at: int, size: int) -> int:
-        """Return how many of the bytes of `stream` from a frame's beginning are whole frames."""
+        """Return how many of these bytes of `stream` belong to frames that end among them. If none does, return how far
+        the frame began before, as a negative number."""
         return self._ends[bisect.bisect_right(self._ends, at + size) - 1] - at
 
     def books(self, sequences: Iterable[int]) -> dict[int, Sides]:
@@ -247,8 +248,9 @@ class Follower:
                 (at for at, (came, comes) in enumerate(zip(data, due, strict=False)) if came != comes), len(due)
             )
             same = self.market.whole_frames(self._at, size)
+            # The bytes before, if there are some: they are the same at the beginning of both frames.
+            self._buffer = self.market.stream[self._at + min(same, 0) : self._at] + data[max(same, 0) :]
             self._at += same
-            self._buffer = data[same:]
             self._resume()
             return
         if data != due and self.fault is None:
