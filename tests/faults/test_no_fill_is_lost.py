@@ -197,8 +197,8 @@ def test_possible_loss_with_transient_exchanges_is_announced(
             publisher.order("IDTOLD", 1)
             before = receive(client)["cursor"]
         broker.restart()
-        notice = receive(client)["resume"]
-        assert not notice["complete"]
+        while (notice := receive(client)["resume"])["complete"]:
+            pass  # a fresh cursor from before the restart: there is one after 40 s without an event
         gateway.wait_ready()
         with Publisher(broker.url) as publisher:
             publisher.order("IDTOLD", 2)

@@ -25,7 +25,7 @@ from tests.support.documents import Block
 from tests.support.gateway import ROOT
 from tests.support.servers import START_SECONDS, WAIT_SECONDS, free_port, wait_until
 
-INSTALL_SECONDS = 240.0
+INSTALL_SECONDS = 900.0
 PIP = ".venv/bin/pip install "
 PAGE_SECONDS = 90.0
 LEFT_OUT = shutil.ignore_patterns(
