@@ -21,7 +21,7 @@ run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
 
 # `servers` comes first: it installs everything that is missing, or names it, before anything takes long. Then the jobs that
-# compute run next to those that mostly wait: six minutes on two cores.
+# compute run next to those that mostly wait. On two cores this takes eight to thirteen minutes, by their speed.
 test: servers $(VENV)/.test-ready
 	@$(BIN)/python -m tests.programs.side_by_side "$(MAKE) -k quick UNIT_PROCESSES=0" "$(MAKE) system"
 
@@ -181,9 +181,10 @@ $(VENV)/.run-ready: requirements.txt | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
+# Modules are compiled when they are first imported; most of them never are.
 $(VENV)/.test-ready: requirements-dev.txt requirements.txt $(wildcard examples/*/requirements.txt) tests/programs/helm.py | $(VENV)/bin/python
 	@echo "installing what requirements-dev.txt names, and Helm, into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements-dev.txt
 	@$(BIN)/python -m tests.programs.helm
 	@touch $@ $(VENV)/.run-ready
 
