@@ -160,6 +160,8 @@ def serve(requests: socket.socket, patched: bool) -> list[str]:
     if patched:
         importlib.import_module("gevent.monkey").patch_all()
     load()
+    if patched:  # a module made a hub; all forks would share its epoll
+        importlib.import_module("gevent").get_hub().destroy(destroy_loop=True)
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C tests still end their gateways
     while text := (request := receive(requests, MOST_BYTES, 2))[0]:
         descriptors = request[1]
