@@ -37,6 +37,7 @@ ALONE_SECONDS: Final = 30.0
 """How long a master without any worker tries to start one."""
 SPAWN_LOG_SECONDS: Final = 60.0
 """A worker that cannot be started is logged once in this time."""
+_NO_CHECK: Final = "no process can be started to check configuration and application"
 CONFIGURATION: Final = "configuration: "
 """The prefix of a fault with which gunicorn.conf.py ends the process."""
 
@@ -180,13 +181,16 @@ def _stop(master: Any, stop: Any, graceful: bool) -> None:
 
 def _validate_in_child(master: Any) -> list[str]:
     """Load configuration and application as a reload and its workers would. Return the faults, one line each."""
-    reader, writer = os.pipe()
+    try:
+        reader, writer = os.pipe()
+    except OSError as error:
+        return [f"{_NO_CHECK}: {error.strerror}"]
     try:
         child = os.fork()
     except OSError as error:
         os.close(reader)
         os.close(writer)
-        return [f"no process can be started to check configuration and application: {error.strerror}"]
+        return [f"{_NO_CHECK}: {error.strerror}"]
     if not child:
         _validate(master, writer)
     os.close(writer)
@@ -218,10 +222,10 @@ def _end(status: int) -> str:
 def _validate(master: Any, writer: int) -> NoReturn:
     """Runs in the child process, and ends it: no effect remains in the master."""
     said, faults = io.StringIO(), list[str]()
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
     try:
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             before = master.cfg.address
             master.app.reload()
@@ -232,9 +236,11 @@ def _validate(master: Any, writer: int) -> NoReturn:
     except BaseException as error:
         faults += _lines(error, said.getvalue())
     finally:
-        metrics_folder.remove()  # the configuration file has made one for this process
-        os.write(writer, msgspec.json.encode(faults))
-        os._exit(0)
+        try:
+            metrics_folder.remove()  # the configuration file has made one for this process
+            os.write(writer, msgspec.json.encode(faults))
+        finally:
+            os._exit(0)
 
 
 def _address_faults(addresses: list[Any]) -> list[str]:

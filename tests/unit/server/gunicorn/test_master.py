@@ -24,6 +24,7 @@ from peatio_ws.errors import ConfigurationError
 from peatio_ws.monitoring import metrics_folder
 from peatio_ws.server.gunicorn import master as room
 from peatio_ws.server.operator_port import listener
+from tests.support.descriptors import no_descriptors
 from tests.support.gateway import ROOT
 
 
@@ -91,6 +92,34 @@ def test_reload_without_a_process_for_its_check_is_refused(monkeypatch: pytest.M
     begun: list[bool] = []
     (fault,) = reloaded(of(App()), lambda: begun.append(True))
     assert "Resource temporarily unavailable" in fault
+    assert begun == []
+
+
+CHECK = """
+import os
+from types import SimpleNamespace
+from peatio_ws.server.gunicorn import master
+from tests.support.descriptors import no_descriptors
+
+pipe = os.pipe()
+os.pipe = lambda: pipe
+with no_descriptors():
+    faults = master._validate_in_child(SimpleNamespace(cfg=SimpleNamespace(address=[])))
+print("goes on", faults, flush=True)  # the child would end the workers
+"""
+
+
+def test_check_without_a_file_descriptor_ends_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", CHECK], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.count("goes on") == 1
+    assert "Too many open files" in done.stdout
+
+
+def test_reload_without_a_file_descriptor_for_its_check_is_refused() -> None:
+    begun: list[bool] = []
+    with no_descriptors():
+        (fault,) = reloaded(of(App()), lambda: begun.append(True))
+    assert "Too many open files" in fault
     assert begun == []
 
 
