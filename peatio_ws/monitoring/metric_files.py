@@ -11,6 +11,8 @@ import mmap
 import os
 import struct
 import weakref
+from collections.abc import Mapping
+from pathlib import Path
 from typing import BinaryIO, Final
 
 import structlog
@@ -21,9 +23,11 @@ log = structlog.get_logger("peatio_ws.monitoring.metric_files")
 
 FIRST_BYTES: Final = 65_536
 """Size of a new file, as in prometheus-client."""
-_USED: Final = struct.Struct("i")
-"""A file begins with its used size; the entries follow after `_EMPTY` bytes."""
+_LENGTH: Final = struct.Struct("i")
+"""A file begins with its used size; the entries follow after `_EMPTY` bytes, each with the size of its key first."""
 _EMPTY: Final = 8
+_VALUE: Final = struct.Struct("dd")
+"""An entry ends with the value of the metric, and a timestamp."""
 _MOST_BESIDES_KEY: Final = 28
 """Bytes of an entry besides its key: its length, up to 8 bytes of padding, two numbers."""
 
@@ -37,12 +41,7 @@ class MetricFile(MmapedDict):
 
     If the folder is gone, prometheus-client (0.26.0) raises OSError at the increment of a counter. On a full disk it
     maps space that does not exist, and writing to it ends the process (SIGBUS). This class allocates the space first.
-
-    Attributes:
-        in_memory: whether the metrics are not in the file, because it cannot be written.
     """
-
-    in_memory = False
 
     def __init__(self, filename: str, read_mode: bool = False) -> None:
         self._pid, self._path = os.getpid(), filename
@@ -55,7 +54,7 @@ class MetricFile(MmapedDict):
                 raise
             _log_failure(error)
             self._fname, self._positions, self._used = filename, dict[str, int](), _EMPTY
-            self._continue_in_memory(FIRST_BYTES, _USED.pack(_EMPTY))
+            self._continue_in_memory(FIRST_BYTES, _LENGTH.pack(_EMPTY))
         if not read_mode:
             _open.add(self)
 
@@ -86,14 +85,12 @@ class MetricFile(MmapedDict):
             file.close()
             raise
         self._continue(file, memory, self._capacity, self._m[: self._used])
-        self.in_memory = False
 
     def _continue_in_memory(self, capacity: int, content: bytes) -> None:
         # RLIMIT_FSIZE applies to files in memory, too. /dev/null takes their place: it has a number and can be closed.
         # It is open already: all file descriptors of the process may be in use.
         null = open(_null, "r+b", closefd=False)  # noqa: SIM115  # open as long as this object
         self._continue(null, mmap.mmap(-1, capacity), capacity, content)
-        self.in_memory = True
 
     def _continue(self, file: BinaryIO, memory: mmap.mmap, capacity: int, content: bytes) -> None:
         before: BinaryIO | None = getattr(self, "_f", None)
@@ -125,6 +122,17 @@ def restore() -> bool:
         _failure_logged_by = 0
         log.info("metrics can be written again")
     return True
+
+
+def write(path: Path, metrics: Mapping[str, float]) -> None:
+    """Write a file with these metrics, by their keys in such files. Raises OSError."""
+    content = bytearray(_EMPTY)
+    for key, value in metrics.items():
+        encoded = key.encode()
+        padding = b" " * (8 - (len(encoded) + 4) % 8)
+        content += _LENGTH.pack(len(encoded)) + encoded + padding + _VALUE.pack(value, 0.0)
+    _LENGTH.pack_into(content, 0, len(content))
+    path.write_bytes(content)
 
 
 def _log_failure(error: OSError) -> None:

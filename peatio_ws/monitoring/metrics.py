@@ -223,19 +223,15 @@ def _remove_dead_workers(folder: str) -> None:
 
 
 def _merge(path: Path, kept: Path) -> bool:
-    """Add the counters of a file to those of dead workers. Return False, and change nothing, if there is no space."""
+    """Add the counters of a file to those of dead workers. Return False, and change nothing, if that fails."""
     sums = dict[str, float]()
     for one in (kept, path) if kept.exists() else (path,):
         for key, value, _, _ in MetricFile.read_all_values_from_file(str(one)):  # type: ignore[no-untyped-call]
             sums[key] = sums.get(key, 0.0) + value
     unfinished = kept.with_suffix(".unfinished")
-    unfinished.unlink(missing_ok=True)  # of a worker that was killed here
-    merged = MetricFile(str(unfinished))
-    for key, value in sums.items():
-        merged.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
-    in_memory = merged.in_memory
-    merged.close()  # type: ignore[no-untyped-call]
-    if in_memory:
+    try:
+        metric_files.write(unfinished, sums)
+    except OSError:
         unfinished.unlink(missing_ok=True)
         return False
     unfinished.replace(kept)
