@@ -136,6 +136,7 @@ class OperatorHandler(TimedHandler):
             super().run_application()
         finally:
             self.discard_body()
+            self.close_connection |= self.server.closed  # this worker has left the port
 
     def log_request(self) -> None:
         """Do not log: there is a request every few seconds."""

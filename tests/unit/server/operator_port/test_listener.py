@@ -63,6 +63,7 @@ def test_port_that_is_left_is_free_and_open_requests_are_answered() -> None:
         testing._run(listener.leave)
         listen_addresses.bind_socket("127.0.0.1", port).close()
         assert ask(client, ASK[9:]) == 200
+        client.ended()
 
 
 def test_ending_worker_leaves_the_port_only_if_others_answer_there(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
