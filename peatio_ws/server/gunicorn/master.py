@@ -47,10 +47,11 @@ def prepare(master: Any) -> None:
     _poll_often()
     Worker.patient = True
     make_tls(master.cfg)
-    reload, reexec, stop = master.reload, master.reexec, master.stop
+    reload, reexec, stop, manage = master.reload, master.reexec, master.stop, master.manage_workers
     master.reload = lambda: _reload(master, reload)
     master.reexec = lambda: _start_successor(master, reexec)
     master.stop = lambda graceful=True: _stop(master, stop, graceful)
+    master.manage_workers = lambda: _manage_workers(master, manage)
     master.spawn_worker = Spawner(master, master.spawn_worker)
     # gunicorn (27.0.1) would start `python -m gunicorn` by the path of its file, next to which its module `http` hides
     # Python's.
@@ -172,11 +173,20 @@ class Spawner:
         return pid
 
 
+def _manage_workers(master: Any, manage: Any) -> None:
+    """Start and end workers. One that ends leaves the operator's port to the others, if there are some."""
+    _announce(master, len(master.WORKERS) <= 1)
+    manage()
+
+
 def _stop(master: Any, stop: Any, graceful: bool) -> None:
     """End all workers. They answer on the operator's port meanwhile, unless another master's workers do (`USR2`)."""
-    if not (master.reexec_pid or master.master_pid):
-        listener.announce_end()
+    _announce(master, True)
     stop(graceful)
+
+
+def _announce(master: Any, last: bool) -> None:
+    listener.announce(last and not (master.reexec_pid or master.master_pid))
 
 
 def _validate_in_child(master: Any) -> list[str]:

@@ -48,7 +48,7 @@ INHERITED: Final = "PEATIO_WS_METRICS_FD"
 application: Final = OperatorApplication()
 _server: Server | None = None
 _listener: socket.socket | None = None  # bound by gunicorn's master, inherited by its workers
-_is_last: Final = mmap.mmap(-1, 1)  # shared by the master and its workers; 1 once all of them end
+_is_last: Final = mmap.mmap(-1, 1)  # shared by the master and its workers; 1 if no other process answers
 
 
 def bind(settings: Settings) -> None:
@@ -106,13 +106,13 @@ def leave() -> None:
         bound.close()
 
 
-def announce_end() -> None:
-    """Record that no other process will answer on the port. Called by gunicorn's master before it ends its workers."""
-    _is_last[0] = 1
+def announce(last: bool) -> None:
+    """Record whether no other process answers on the port while a worker ends. Called by gunicorn's master."""
+    _is_last[0] = last
 
 
 def leave_to_others() -> None:
-    """Leave the port when this worker ends and others go on (after a reload): its drain says nothing about them."""
+    """Leave the port when this worker ends and others answer there: its drain says nothing about them."""
     if not _is_last[0]:
         leave()
 

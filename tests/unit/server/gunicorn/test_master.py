@@ -206,6 +206,20 @@ def test_end_is_announced_unless_another_master_shares_the_sockets(
     assert seen == [(False, announced)]
 
 
+@pytest.mark.parametrize(
+    ("workers", "successor", "announced"), [(1, 0, 1), (2, 0, 0), (1, 7, 0)], ids=["alone", "another", "old"]
+)
+def test_ending_worker_knows_whether_others_answer(
+    workers: int, successor: int, announced: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without another one, the operator's port would not answer while a worker that ended by itself drains."""
+    monkeypatch.setattr(listener, "_is_last", flag := bytearray(b"\7"))
+    seen: list[int] = []
+    master = SimpleNamespace(WORKERS=dict.fromkeys(range(workers)), reexec_pid=successor, master_pid=0)
+    room._manage_workers(master, lambda: seen.append(flag[0]))
+    assert seen == [announced]
+
+
 @pytest.mark.parametrize("failure", [None, KeyError("name")])
 def test_check_before_a_reload_leaves_no_metrics_folder(
     failure: BaseException | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

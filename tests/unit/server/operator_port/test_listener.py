@@ -72,10 +72,10 @@ def test_ending_worker_leaves_the_port_only_if_others_answer_there(port: int, mo
     server, bound = listener._server, listener._listener
     with RawClient(port) as client:
         assert ask(client) == 200
-        listener.announce_end()
+        listener.announce(last=True)
         testing._run(listener.leave_to_others)
         assert ask(client) == 200
-        listener._is_last[0] = 0
+        listener.announce(last=False)
         testing._run(listener.leave_to_others)
         client.ended()
     assert server is not None
