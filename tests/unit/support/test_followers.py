@@ -20,9 +20,9 @@ def market() -> Market:
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0), backlog=10_000) as server:
-        yield server.getsockname()[1]
+def server() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
 
 
 class Arriving:
@@ -49,10 +49,11 @@ def sent(market: Market) -> bytes:
     return head + b"".join([snaps[3], *incs[3:5], *incs[8:10], snaps[12], *incs[12:]])
 
 
-def test_bytes_may_arrive_in_any_two_parts(market: Market, port: int) -> None:
+def test_bytes_may_arrive_in_any_two_parts(market: Market, server: socket.socket) -> None:
     whole = sent(market)
     for size in range(1, len(whole)):
-        follower = Follower(market, port, again=True)
+        follower = Follower(market, server.getsockname()[1], again=True)
+        server.accept()[0].close()
         follower.sock.close()
         parts = Arriving(whole[:size], whole[size:])
         follower.sock = parts  # type: ignore[assignment]
