@@ -190,5 +190,5 @@ def serve(requests: socket.socket, patched: bool) -> list[str]:
 if __name__ == "__main__":
     program = serve(socket.socket(fileno=int(sys.argv[1])), "patched" in sys.argv)
     if program:
-        sys.argv = program
+        sys.argv, sys.orig_argv[1:] = program, ["-m", *program]
         runpy.run_module(program[0], run_name="__main__", alter_sys=True)

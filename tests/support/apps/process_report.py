@@ -9,7 +9,7 @@ import threading
 
 if __name__ == "__main__":
     found = {
-        "arguments": sys.argv[1:],
+        "arguments": [sys.argv[1:], sys.orig_argv[1:]],
         "descriptors": len(os.listdir("/proc/self/fd")),
         "environment": dict(os.environ),
         "folder": os.getcwd(),
