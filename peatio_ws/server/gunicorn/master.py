@@ -90,7 +90,8 @@ class _Clock:
 
 
 def _reload(master: Any, reload: Any) -> None:
-    """Reload if that will succeed; otherwise log each fault, and change nothing.
+    """Reload if that will succeed; otherwise log each fault, and change nothing. If a new worker cannot be started, log
+    that; an old one continues.
 
     gunicorn (27.0.1) would end the master at a fault in the configuration, and the whole server at a worker that cannot
     load its application, and with them every connection.
@@ -106,6 +107,10 @@ def _reload(master: Any, reload: Any) -> None:
             faults = _lines(end, "")
             master.app.cfg = master.cfg
             os.environ.update(master.cfg.env)
+        except (OSError, RuntimeError) as error:
+            if os.getpid() != master.pid:
+                raise
+            log.error("reload failed; send HUP again", fault=_lines(error, "")[0])
     for fault in faults:
         log.error("reload refused; workers keep their settings", fault=fault)
 
@@ -139,7 +144,7 @@ def _successor_fault(master: Any) -> str | None:
 
 
 class Spawner:
-    """Starts workers. If one cannot be started later on, it logs that, and gunicorn tries again after a second.
+    """Starts workers. If one that has died cannot be replaced, it logs that, and gunicorn tries again after a second.
 
     gunicorn (27.0.1) would end the master, and with it all other workers, for example while there is no memory for
     another process, or where the folder for the file of each worker is gone.
@@ -162,8 +167,9 @@ class Spawner:
             self._alone_since = None if self._master.WORKERS else self._alone_since or now
             alone = self._alone_since is not None and now - self._alone_since > ALONE_SECONDS
             # At the start, and after a while without any worker, the gateway ends, and a supervisor starts it again. A
-            # worker process may reach this, too.
-            if alone or not self._has_started or os.getpid() != self._master.pid:
+            # worker process may reach this, too. gunicorn would not repeat a reload, but wait for its old workers.
+            reloading = len(self._master.WORKERS) >= self._master.num_workers
+            if alone or reloading or not self._has_started or os.getpid() != self._master.pid:
                 raise
             left_out = self._throttle.left_out("", now, SPAWN_LOG_SECONDS)
             if left_out is not None:

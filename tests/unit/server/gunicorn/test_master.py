@@ -144,7 +144,7 @@ def test_worker_that_cannot_be_started_ends_no_other(monkeypatch: pytest.MonkeyP
         return 7
 
     structlog.reset_defaults()
-    spawner = room.Spawner(SimpleNamespace(pid=os.getpid(), WORKERS={8: "another"}), spawn)
+    spawner = room.Spawner(SimpleNamespace(pid=os.getpid(), num_workers=2, WORKERS={8: "another"}), spawn)
     monkeypatch.setattr(room, "ALONE_SECONDS", 0.0)
     with capture_logs() as lines:
         assert [spawner() for _ in range(4)] == [7, None, None, 7]
@@ -176,7 +176,7 @@ def test_gateway_that_stays_without_a_worker_ends(
             raise OSError(12, "Cannot allocate memory")
         return results.pop()
 
-    spawner = room.Spawner(SimpleNamespace(pid=os.getpid() if own else 1, WORKERS={}), spawn)
+    spawner = room.Spawner(SimpleNamespace(pid=os.getpid() if own else 1, num_workers=1, WORKERS={}), spawn)
     if started:
         assert spawner() == 7
         now += 86_400
@@ -185,6 +185,30 @@ def test_gateway_that_stays_without_a_worker_ends(
         now += 1
     with pytest.raises(OSError, match="12") if ends else contextlib.nullcontext():
         spawner()
+
+
+def test_reload_that_cannot_start_a_worker_ends_at_once() -> None:
+    """gunicorn would wait for its old worker, up to the time limit of a drain, and would not try again."""
+    results = [7]
+
+    def spawn() -> int:
+        if not results:
+            raise OSError(12, "Cannot allocate memory")
+        return results.pop()
+
+    running = of(App())
+    running.WORKERS, running.num_workers = dict[int, str](), 1
+    spawner = room.Spawner(running, spawn)
+    running.WORKERS[spawner()] = "old"
+    waited: list[bool] = []
+
+    def reload() -> None:
+        spawner()
+        waited.append(True)
+
+    (fault,) = reloaded(running, reload)
+    assert "Cannot allocate memory" in fault
+    assert waited == []
 
 
 def test_valid_reload_is_carried_out() -> None:
