@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
+import itertools
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -208,12 +209,9 @@ class History:
             found.update((entry.offset, entry) for entry in of_owner[max(start, end - most) : end])
         return [found[key] for key in sorted(found)][-most:]
 
-    def newest(self, seconds: float) -> Iterator[Entry]:
-        """Return the events that came at most this long before the newest event, the newest first."""
-        for entry in reversed(self._entries):
-            if entry.received_at < self._entries[-1].received_at - seconds:
-                return
-            yield entry
+    def since(self, moment: float) -> Iterator[Entry]:
+        """Return the events that came at this time or later, the newest first."""
+        return itertools.takewhile(lambda entry: entry.received_at >= moment, reversed(self._entries))
 
     def _from(self, owner: Owner, offset: int) -> list[Entry]:
         of_owner = self._by_owner.get(owner, [])

@@ -156,6 +156,8 @@ class BrokerIngest:
             self._connected.discard(name)
             if name == "public":
                 self.channels.marked.forget_all()
+            else:
+                self.private.on_lost()
             metrics.broker_losses.labels(name).inc()
             metrics.broker_connected.set(not self.problems())
             return

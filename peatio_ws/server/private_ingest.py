@@ -63,6 +63,7 @@ class PrivateIngest:
         self.live = False
         self.spans: DeliverySpans | None = None
         self._gap = False  # clients are to be notified of one
+        self._lost_at = 0.0
         # While the history stream is tried or read back: how often a delivery came from the worker's own queue, minus
         # how often it came from the stream.
         self._from_queue: Counter[tuple[str, str, bytes]] | None = None
@@ -119,7 +120,7 @@ class PrivateIngest:
             self._notify_gap()
 
     def _is_repeated(self, delivery: Delivery) -> bool:
-        """Return whether a delivery of the stream came from this worker's queue before, while the stream was tried."""
+        """Return whether a delivery of the stream came from this worker's queue before; see `_from_queue`."""
         assert self._from_queue is not None
         key = _key(delivery)
         if delivery.offset is None:
@@ -139,6 +140,10 @@ class PrivateIngest:
     def on_gap(self) -> None:
         """Private events may be missing. Clients are notified with the next event, or when no event is to come."""
         self._begin_history(self._history.name)
+
+    def on_lost(self) -> None:
+        """The connection to the current source is lost."""
+        self._lost_at = time.monotonic()
 
     def on_read_back(self, replaced: bool) -> None:
         """All events that were published before now have been processed; the next ones are live.
@@ -160,7 +165,8 @@ class PrivateIngest:
         if refused is None:
             log.info("history stream readable again", queue=self._queue)
             if self._from_queue is None:  # no trial has found the place at which the stream goes on
-                self._from_queue = Counter(_key(entry.delivery) for entry in self._history.newest(OVERLAP_SECONDS))
+                overlap = self._lost_at - OVERLAP_SECONDS
+                self._from_queue = Counter(_key(entry.delivery) for entry in self._history.since(overlap))
             self._begin_history(STREAM)
             return
         log.warning(

@@ -52,12 +52,12 @@ def test_oldest_events_are_forgotten_by_age_and_size() -> None:
     assert offsets(kept, ("A",), -1) == [8]
 
 
-def test_newest_events_are_those_of_the_last_seconds() -> None:
+def test_events_since_a_time_are_the_newest() -> None:
     kept = history()
-    assert not list(kept.newest(5.0))
+    assert not list(kept.since(0.0))
     for offset, received_at in ((1, 10.0), (2, 15.0), (3, 20.0)):
         kept.append(offset, EVENT, ("A",), received_at)
-    assert [entry.offset for entry in kept.newest(5.0)] == [3, 2]
+    assert [entry.offset for entry in kept.since(15.0)] == [3, 2]
 
 
 class CountingList(list[Any]):

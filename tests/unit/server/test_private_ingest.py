@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -20,6 +21,7 @@ from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.exchanges import Delivery
 from peatio_ws.routing.history import STREAM
 from peatio_ws.routing.receiver import Receiver
+from peatio_ws.server import private_ingest
 from peatio_ws.server.ingest import BrokerIngest
 from peatio_ws.transport.outbox import Outbox
 from tests.unit.samples import Wire, cursors, on_orderbook, settings, texts_in
@@ -192,6 +194,24 @@ def test_last_events_of_a_lost_queue_are_not_repeated_from_the_stream(worker: Wo
     worker.deliver(1, 9)
     assert [one for one in worker.received() if one is not False] == [1, 2, 2, 3, 2, 1]
     assert [entry.offset for entry in worker.ingest.history.after(["IDANN"], -1)] == [5, 6, 7, 8, 9]
+
+
+def test_event_from_long_before_a_queue_was_lost_is_no_repetition(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state may return to what it was: the same body is then another event."""
+    now = [1000.0]
+    monkeypatch.setattr(private_ingest, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    worker.ingest.private.on_source(REFUSED)
+    worker.read_back()
+    worker.deliver(1, None)
+    now[0] += private_ingest.OVERLAP_SECONDS + 1
+    worker.ingest.on_broker("private", False)
+    now[0] += 20
+    worker.ingest.private.on_source(None)
+    for number, offset in ((2, 5), (1, 6)):
+        worker.deliver(number, offset)
+    assert [one for one in worker.received() if one is not False] == [1, 2, 1]
 
 
 def test_failed_trial_leaves_no_remembered_events(worker: Worker) -> None:
