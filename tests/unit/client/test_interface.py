@@ -424,6 +424,31 @@ def test_close_ends_a_call_for_headers(server: Gateway) -> None:
     play("asyncio", server.url, scenario, headers=give)
 
 
+def test_close_ends_a_call_for_headers_that_was_given_up(server: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_aio_line, "HEADERS_SECONDS", 0.01)
+
+    async def give() -> dict[str, str]:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return {}
+
+    async def note(_: object) -> None:
+        paused.set()
+
+    async def scenario(client: Either) -> None:
+        client.on("disconnected", note)
+        running = asyncio.ensure_future(client.client.run())
+        await paused.wait()
+        await client.close()
+        await running
+        await ended.wait()
+
+    paused, ended = asyncio.Event(), asyncio.Event()
+    play("asyncio", server.url, scenario, headers=give)
+
+
 @both
 def test_longest_pause_is_an_option(kind: str, server: Gateway) -> None:
     pauses = list[float]()

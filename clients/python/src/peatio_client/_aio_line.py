@@ -33,13 +33,14 @@ class Line:
 
     Attributes:
         gateway: the connection.
+        asked: a running call of the function for headers, or its result.
     """
 
     def __init__(self, options: Options) -> None:
         self.gateway: ClientConnection | None = None
+        self.asked: asyncio.Task[Mapping[str, str]] | None = None
         self._options = options
         self._opening: asyncio.Task[None] | None = None
-        self._asked: asyncio.Task[Mapping[str, str]] | None = None  # for headers; a call that runs, or its result
         self._requests = Requests()
         self._reading = asyncio.Lock()
         self._backlog = deque[str]()  # frames that a request has read
@@ -66,16 +67,12 @@ class Line:
     async def _given(self) -> Mapping[str, str]:
         """Return the additional headers of the next handshake. A call of their function that takes longer than
         `HEADERS_SECONDS` continues, and the next time returns its result."""
-        if self._asked is None:
-            self._asked = asyncio.ensure_future(_resolved(self._options.given()))
-        try:
-            done, _ = await asyncio.wait([self._asked], timeout=HEADERS_SECONDS)
-        except asyncio.CancelledError:
-            self._asked.cancel()
-            raise
+        if self.asked is None:
+            self.asked = asyncio.ensure_future(_resolved(self._options.given()))
+        done, _ = await asyncio.wait([self.asked], timeout=HEADERS_SECONDS)
         if not done:
             raise NoToken(f"no headers within {HEADERS_SECONDS:g} s")
-        asked, self._asked = self._asked, None
+        asked, self.asked = self.asked, None
         if asked.cancelled():
             raise Ended(LOST, "the function for headers was cancelled")
         return asked.result()

@@ -206,7 +206,7 @@ class AsyncPeatioClient(Client):
         """End the client, with a closing handshake if it is connected. Idempotent."""
         self._course.close()
         self._stop.set()
-        for task in (self._asked, self._later):
+        for task in (self._asked, self._line.asked, self._later):
             if task is not None:
                 task.cancel()
         await self._line.hang_up()
