@@ -188,6 +188,32 @@ def test_callback_that_was_cancelled_does_not_close_the_client(server: Gateway) 
     assert calls == ["c1", "c1", "c2"]
 
 
+def test_callback_that_was_removed_after_a_cancelled_loop_is_not_called(server: Gateway) -> None:
+    calls = list[str]()
+
+    async def push(_: object) -> None:
+        server.push(1)
+
+    async def hang(_: object) -> None:
+        calls.append("hang")
+        loop.cancel()
+        await asyncio.Event().wait()
+
+    async def scenario(client: Either) -> None:
+        nonlocal loop
+        one = client.client
+        one.on("connected", push).on("order", hang).on("order", lambda _: calls.append("next"))
+        loop = asyncio.ensure_future(anext(one))
+        with pytest.raises(asyncio.CancelledError):
+            await loop
+        one.off("order", hang)
+        assert (await anext(one)).cursor == "c1"
+
+    loop: asyncio.Future[Any]
+    play("asyncio", server.url, scenario)
+    assert calls == ["hang", "next"]
+
+
 def test_an_attempt_to_connect_goes_on_in_the_next_loop() -> None:
     ends, attempts = list[Disconnected](), list[Any]()
 

@@ -38,8 +38,9 @@ class Callbacks:
         kept = [entry for entry in self._by_name.get(name, ()) if callback is not None and entry[0] != callback]
         self._by_name[name] = kept
 
-    def has(self, name: str) -> bool:
-        return bool(self._by_name.get(name))
+    def has(self, name: str, callback: Callback | None = None) -> bool:
+        """Return whether this callback is registered; with None, whether any is."""
+        return any(callback in (None, entry[0]) for entry in self._by_name.get(name, ()))
 
     def of(self, name: str) -> Iterator[Callback]:
         """Yield the callbacks to call. Remove a callback of `once` after it has returned."""

@@ -250,6 +250,8 @@ class AsyncPeatioClient(Client):
                     await asyncio.wait_for(self._stop.wait(), seconds)
             case Tell(name, what):
                 self._calling = self._calling or self._called(name, what)
+                if self._callback is not None and not self._callbacks.has(name, self._callback):
+                    self._callback = None  # `off` has removed it
                 while (callback := self._callback or next(self._calling, None)) is not None:
                     self._callback = callback
                     await awaited(callback(what))
@@ -262,10 +264,7 @@ class AsyncPeatioClient(Client):
         assert self._token is not None
         if self._asked is None:
             self._asked = asyncio.ensure_future(token_from(self._token))
-        if seconds:
-            await asyncio.wait([self._asked], timeout=seconds)
-        else:
-            await asyncio.sleep(0)
+        await asyncio.wait([self._asked], timeout=seconds)
         if not self._asked.done():
             return None
         asked, self._asked = self._asked, None
