@@ -44,7 +44,7 @@ export class Course {
   /** @type {Line | null} */
   #line = null;
   #stop = () => {}; // ends the current wait
-  /** A running call of the function for headers. @type {Promise<any[]> | null} */
+  /** A call of the function for headers, until its result is taken. @type {Promise<() => any> | null} */
   #called = null;
   #mayHurry = false; // whether the current wait is not a delay that the gateway asked for
 
@@ -156,14 +156,21 @@ export class Course {
     }
   }
 
-  /** The additional headers of the next handshake. */
+  /** The additional headers of the next handshake. A call of their function that takes longer continues, for the next time. */
   async #headers() {
     const { headers } = this.#set.connecting;
     if (typeof headers !== "function") return headers;
+    this.#called ??= (async () => headers())().then(
+      (given) => () => given,
+      (error) => () => {
+        throw error;
+      },
+    );
     try {
-      const found = await Promise.race([this.#given(headers), this.#sleep(TOKEN)]);
-      if (!found && !this.#isClosed()) throw new NoToken(`no headers within ${TOKEN} s`);
-      const given = found?.[0];
+      const take = await Promise.race([this.#called, this.#sleep(TOKEN)]);
+      if (take) this.#called = null;
+      else if (!this.#isClosed()) throw new NoToken(`no headers within ${TOKEN} s`);
+      const given = take?.();
       checkHeaders(given);
       return given;
     } catch (error) {
@@ -172,16 +179,6 @@ export class Course {
       throw new Ended(LOST, "no token");
     } finally {
       this.#stop();
-    }
-  }
-
-  /** The result of the function for headers, in a list. If a call still runs, its result. @param {() => any} headers */
-  async #given(headers) {
-    this.#called ??= (async () => [await headers()])();
-    try {
-      return await this.#called;
-    } finally {
-      this.#called = null;
     }
   }
 

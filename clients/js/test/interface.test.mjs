@@ -205,6 +205,25 @@ test("a function for headers that does not end is given up, and by close()", asy
   await running;
 });
 
+test("headers that come during the pause are those of the next handshake", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const given = [];
+  const headers = () => new Promise((resolve) => given.push(resolve));
+  const one = client([subscribed], { headers, streams: ["btcusd.trades"] });
+  const paused = new Promise((resolve) => one.on("disconnected", resolve));
+  const running = one.on("error", () => {}).run();
+  while (!given.length) await new Promise(setImmediate);
+  t.mock.timers.tick(30_000);
+  await paused;
+  given[0]({});
+  await new Promise(setImmediate);
+  t.mock.timers.tick(1000);
+  while (one.state !== "connected" && given.length < 2) await new Promise(setImmediate);
+  one.close();
+  await running;
+  assert.equal(given.length, 1);
+});
+
 test("callbacks can be removed, by off, by once and by a signal", async () => {
   const frames = [1, 2, 3].map((number) => ({ "btcusd.trades": number }));
   const one = client([subscribed, ...frames], { streams: ["btcusd.trades"] });
