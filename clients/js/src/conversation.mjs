@@ -41,7 +41,7 @@ export class Conversation {
   #rest;
   /** The expected answer of the gateway. @type {"first" | "token" | "streams" | "nothing"} */
   #awaited = "first";
-  /** Reported once the connection is live. @type {Place | null} */
+  /** To be reported once the connection is live, or before its first event. @type {Place | null} */
   #place = null;
   /** Whether the gateway has guaranteed all events so far. */
   #complete = true;
@@ -123,15 +123,11 @@ export class Conversation {
     if ("error" in frame) return [this.#complain(frame.error)];
     const [stream, data] = Object.entries(frame)[0];
     const alone = Object.keys(frame).length === 1;
-    if (alone && stream === "resume" && data) {
-      this.#moveOn(data.cursor);
-      return [{ place: this.#placeOf(data) }];
-    }
+    if (alone && stream === "resume" && data) return [...this.#placeBefore(data.cursor), { place: this.#placeOf(data) }];
     if (alone && stream === "complete" && !this.asked.has(stream))
       return Object.keys(data).flatMap((name) => (data[name] ? [] : [{ missed: name }]));
     if (alone && stream === "notice" && this.#notices && !this.asked.has(stream)) return [{ notice: data }];
-    this.#moveOn(frame.cursor);
-    return [{ event: { stream, data, cursor: frame.cursor ?? null, text, mark: frame.mark ?? null } }];
+    return [...this.#placeBefore(frame.cursor), { event: { stream, data, cursor: frame.cursor ?? null, text, mark: frame.mark ?? null } }];
   }
 
   /** @returns {Step} */
@@ -175,17 +171,20 @@ export class Conversation {
     return { cursor: cursor ?? null, complete: Boolean(complete) };
   }
 
-  /** Events may come before the connection is live: the place to report then has the newest cursor. @param {string | undefined} cursor */
-  #moveOn(cursor) {
-    if (cursor && this.#place && !this.live) this.#place = { ...this.#place, cursor };
+  /** Report the place before an event that precedes the live connection: the next connection may begin after this event. @param {string | undefined} cursor @returns {Step[]} */
+  #placeBefore(cursor) {
+    const place = this.#place;
+    if (!cursor || !place || this.live) return [];
+    this.#place = null;
+    return [{ place }];
   }
 
   /** @param {string[]} streams @returns {Step[]} */
   #goLive(streams) {
     this.#awaited = "nothing";
-    if (!this.#place) return [{ live: streams }];
+    const place = this.#place ? [{ place: this.#place }] : [];
     const ask = { say: JSON.stringify({ event: "unsubscribe", streams: [], echo: AFTER_REPLAY }) };
-    return [{ live: streams }, { place: this.#place }, ...(this.#resumes ? [ask] : [])];
+    return [{ live: streams }, ...place, ...(this.#resumes ? [ask] : [])];
   }
 
   /** @param {any} error @returns {Step} */

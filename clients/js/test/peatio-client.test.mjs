@@ -315,6 +315,17 @@ test("an event before the reply to its subscription keeps its cursor", async () 
   assert.equal(one.cursor, "c1");
 });
 
+test("a gap is reported before an event that precedes the reply to its subscription", async () => {
+  const told = [];
+  const gap = { ...authenticated, resume: { cursor: "c5", complete: false } };
+  const early = { order: { id: 6 }, cursor: "c6" };
+  const one = client([subscribed, gap, early], { token: "token", cursor: "c0" });
+  one.on("gap", () => told.push("gap")).on("order", () => told.push("order"));
+  await one.next(); // the connection may be lost now, and the next one begins at c6
+  one.close();
+  assert.deepEqual(told, ["gap", "order"]);
+});
+
 test("a connection that begins without a cursor has nothing to resume", async () => {
   const one = client([subscribed, authenticated, subscribed, { order: { id: 1 }, cursor: "c1" }], {
     token: () => "any",
