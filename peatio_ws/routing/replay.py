@@ -73,7 +73,7 @@ class Replays:
         return (self.latest(), True) if cursor is None else self._find(cursor, uid)
 
     def follows(self, cursor: str, uid: str, start: ReplayPosition) -> bool:
-        """Return whether a member's cursor points to a position or behind it. Never waits.
+        """Return whether a member's cursor points to a position or behind it, in the same stream. Never waits.
 
         For a position in an earlier era: return whether the cursor is of this history. Clients that received events in
         that era were notified of the gap.
@@ -83,7 +83,8 @@ class Replays:
             return False
         if start.era != history.era:
             return True
-        # A stream that was made anew has the same name: unless its event has been removed since, it has to be here.
+        # The stream may have been deleted and declared again under its name: the cursor's event has to be here, or may
+        # have been removed since.
         is_known = history.holds(position) or not history.is_complete_after(position.offset)
         return is_known and position.offset >= start.offset
 

@@ -223,7 +223,7 @@ def test_restarted_history_is_not_mistaken_for_the_previous_one() -> None:
 def test_cursor_of_an_earlier_stream_does_not_follow_a_place_in_this_one() -> None:
     room = Room(1000)
     earlier = {offset: room.add(offset) for offset in (1001, 1002, 1003, 2000)}
-    room.history.clear(STREAM)  # made anew, and order 1001 was lost
+    room.history.clear(STREAM)  # declared again, and order 1001 was lost
     for offset in (999, 1000, 1002):
         room.add(offset, state="done")
     place = room.replays.latest()
