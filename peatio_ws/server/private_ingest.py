@@ -22,7 +22,7 @@ from peatio_ws.protocol.deliveries import Event, read
 from peatio_ws.protocol.exchanges import Delivery
 from peatio_ws.protocol.private_events.base import PrivateEvent
 from peatio_ws.routing.cursor import Cursors
-from peatio_ws.routing.history import STREAM, History
+from peatio_ws.routing.history import STREAM, Entry, History
 from peatio_ws.routing.router import Router
 from peatio_ws.server.delivery_spans import DeliverySpans
 
@@ -63,7 +63,8 @@ class PrivateIngest:
         self.live = False
         self.spans: DeliverySpans | None = None
         self._gap = False  # clients are to be notified of one
-        self._lost_at = 0.0
+        # Events of the last seconds before the source was lost, by era and offset; of the current source only.
+        self._before_loss: dict[tuple[int, int], Entry] = {}
         # While the history stream is tried or read back: how often a delivery came from the worker's own queue, minus
         # how often it came from the stream.
         self._from_queue: Counter[tuple[str, str, bytes]] | None = None
@@ -142,8 +143,10 @@ class PrivateIngest:
         self._begin_history(self._history.name)
 
     def on_lost(self) -> None:
-        """The connection to the current source is lost."""
-        self._lost_at = time.monotonic()
+        """The connection to the current source is lost, perhaps for the second time within seconds."""
+        history, since = self._history, time.monotonic() - OVERLAP_SECONDS
+        self._before_loss |= {(history.era, entry.offset): entry for entry in history.since(since)}
+        self._before_loss = {key: entry for key, entry in self._before_loss.items() if entry.received_at >= since}
 
     def on_read_back(self, replaced: bool) -> None:
         """All events that were published before now have been processed; the next ones are live.
@@ -165,8 +168,8 @@ class PrivateIngest:
         if refused is None:
             log.info("history stream readable again", queue=self._queue)
             if self._from_queue is None:  # no trial has found the place at which the stream goes on
-                overlap = self._lost_at - OVERLAP_SECONDS
-                self._from_queue = Counter(_key(entry.delivery) for entry in self._history.since(overlap))
+                self._from_queue = Counter(_key(entry.delivery) for entry in self._before_loss.values())
+            self._before_loss.clear()
             self._begin_history(STREAM)
             return
         log.warning(
@@ -176,6 +179,7 @@ class PrivateIngest:
             error=refused.detail,
         )
         self._from_queue = None
+        self._before_loss.clear()
         self._begin_history(own_name())
         self._cursors.use_own_key()
 

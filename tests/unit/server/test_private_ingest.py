@@ -64,6 +64,14 @@ def worker() -> Worker:
     return Worker()
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The clock of private deliveries: it shows `now`, in seconds."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(private_ingest, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
 def test_events_read_back_are_kept_and_not_sent(worker: Worker) -> None:
     worker.deliver(1, 10)
     assert worker.received() == []
@@ -180,6 +188,7 @@ def test_events_from_the_queue_are_not_repeated_from_the_stream(worker: Worker) 
     assert [entry.offset for entry in worker.ingest.history.after(["IDANN"], -1)] == [5, 6, 7, 8]
 
 
+@pytest.mark.usefixtures("clock")
 def test_last_events_of_a_lost_queue_are_not_repeated_from_the_stream(worker: Worker) -> None:
     """Without a trial, the stream is read from shortly before the queue was lost."""
     worker.ingest.private.on_source(REFUSED)
@@ -196,18 +205,30 @@ def test_last_events_of_a_lost_queue_are_not_repeated_from_the_stream(worker: Wo
     assert [entry.offset for entry in worker.ingest.history.after(["IDANN"], -1)] == [5, 6, 7, 8, 9]
 
 
-def test_event_from_long_before_a_queue_was_lost_is_no_repetition(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A state may return to what it was: the same body is then another event."""
-    now = [1000.0]
-    monkeypatch.setattr(private_ingest, "time", SimpleNamespace(monotonic=lambda: now[0]))
+@pytest.mark.usefixtures("clock")
+def test_last_events_of_a_queue_that_was_lost_twice_are_not_repeated(worker: Worker) -> None:
     worker.ingest.private.on_source(REFUSED)
     worker.read_back()
     worker.deliver(1, None)
-    now[0] += private_ingest.OVERLAP_SECONDS + 1
     worker.ingest.on_broker("private", False)
-    now[0] += 20
+    worker.ingest.on_broker("private", False)  # it was opened meanwhile, but not read
+    worker.read_back()
+    worker.deliver(2, None)
+    worker.ingest.on_broker("private", False)
+    worker.ingest.private.on_source(None)
+    for number, offset in ((1, 5), (2, 6), (1, 7), (3, 8)):
+        worker.deliver(number, offset)
+    assert [one for one in worker.received() if one is not False] == [1, 2, 1, 3]
+
+
+def test_event_from_long_before_a_queue_was_lost_is_no_repetition(worker: Worker, clock: SimpleNamespace) -> None:
+    """A state may return to what it was: the same body is then another event."""
+    worker.ingest.private.on_source(REFUSED)
+    worker.read_back()
+    worker.deliver(1, None)
+    clock.now += private_ingest.OVERLAP_SECONDS + 1
+    worker.ingest.on_broker("private", False)
+    clock.now += 20
     worker.ingest.private.on_source(None)
     for number, offset in ((2, 5), (1, 6)):
         worker.deliver(number, offset)
