@@ -103,10 +103,12 @@ class Fork:
     def __init__(self, server: ForkServer, words: Sequence[str], pid: int) -> None:
         self._server, self.args, self.pid = server, words, pid
         self.returncode: int | None = None
+        self._lock = threading.Lock()
 
     def poll(self) -> int | None:
-        if self.returncode is None and (answer := self._server.ask(str(self.pid))) != RUNS:
-            self.returncode = answer
+        with self._lock:  # the status can be asked for only once
+            if self.returncode is None and (answer := self._server.ask(str(self.pid))) != RUNS:
+                self.returncode = answer
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
