@@ -116,6 +116,19 @@ def test_hanging_run_is_ended(tmp_path: Path) -> None:
     assert ends(int((tmp_path / "output").read_text().split()[0]))
 
 
+def test_servers_that_a_run_leaves_behind_are_ended(tmp_path: Path) -> None:
+    server = "import os, time; os.setsid(); print(os.getpid(), flush=True); time.sleep(600)"
+    text = f"""
+import subprocess, sys
+with subprocess.Popen([sys.executable, "-c", {server!r}], stdout=subprocess.PIPE) as left:
+    print(left.stdout.readline().decode(), flush=True)
+    import os; os._exit(3)
+"""
+    assert again.run([sys.executable, "-c", text], tmp_path) == 3
+    pid = int((tmp_path / "output").read_text())
+    wait_until(lambda: ends(pid), "the server has ended")
+
+
 def test_burners_use_the_cpu_and_end() -> None:
     with again.burning(2) as pids:
         before = [used(pid) for pid in pids]
