@@ -148,9 +148,11 @@ class RedisLimits:
                 self._start_window(address, seconds)
             seconds_left = left / 1000 if left >= 0 else seconds
             reached = lockout.add_total(address, count, total, seconds_left, time.monotonic())
-            if total >= lockout.limit > total - count and seconds_left > 0:
-                if reached:
-                    log_lockout(address)
+            crosses = total >= lockout.limit > total - count
+            # The total may be below the limit: the next failure has come while this one was reported.
+            if reached and (crosses or total < lockout.limit):
+                log_lockout(address)
+            if crosses and seconds_left > 0:
                 message = commands.encode(AddressLocked(address, seconds_left))
                 self._connection.ask(
                     "publishing a lockout", functools.partial(self._connection.redis.publish, COMMANDS_CHANNEL, message)

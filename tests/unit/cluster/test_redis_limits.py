@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from peatio_ws.auth.lockout import Lockout
 from peatio_ws.cluster.local_state import ConnectionSlot
@@ -216,6 +217,28 @@ def test_failures_at_several_workers_lock_an_address_everywhere(store: Store) ->
         worker(store, lockout).count()
     assert lockouts[-1].seconds_left(ADDRESS, time.monotonic()) > 0
     assert store.published == [{"do": "limited", "address": ADDRESS, "seconds": 30.0}]
+
+
+def test_lockout_by_a_failure_during_a_report_is_logged_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    lockout, other = Lockout(LIMIT), Lockout(LIMIT)
+    limits = worker(store, lockout)
+    other.add(ADDRESS, time.monotonic())
+    worker(store, other).count()
+    lockout.add(ADDRESS, time.monotonic())
+    added = [lambda: lockout.add(ADDRESS, time.monotonic())]
+    pttl = Pipe.pttl
+
+    def pttl_while_another_fails(pipe: Pipe, key: str) -> None:
+        pttl(pipe, key)
+        if added:
+            added.pop()()
+
+    monkeypatch.setattr(Pipe, "pttl", pttl_while_another_fails)
+    with capture_logs() as lines:
+        limits.count()
+        limits.count()
+    assert [line["address"] for line in lines if line["log_level"] == "warning"] == [ADDRESS]
+    assert len(store.published) == 1
 
 
 def test_failures_are_kept_while_redis_is_unreachable(store: Store) -> None:
