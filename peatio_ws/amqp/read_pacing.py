@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import gevent
 
+from peatio_ws.concurrency.yielding import SHORTEST_SLEEP
+
 BUSY_SECONDS: Final = 0.008
 """How long the reader may run without letting other greenlets run."""
 
@@ -29,5 +31,5 @@ class ReadPacing:
             return
         waited_until: float = getattr(transport, "rested", 0.0)
         if time.monotonic() - max(self._yielded, waited_until) > BUSY_SECONDS:
-            gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
+            gevent.sleep(SHORTEST_SLEEP)
             self._yielded = time.monotonic()

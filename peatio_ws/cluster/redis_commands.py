@@ -25,6 +25,7 @@ from peatio_ws.cluster.redis_connection import RedisConnection
 from peatio_ws.cluster.redis_keys import CANCELLED_KEY, COMMANDS_CHANNEL, REVOCATIONS_KEY, VERSION_KEY, answers_key
 from peatio_ws.cluster.stored_revocations import PAGE
 from peatio_ws.concurrency.supervision import supervise
+from peatio_ws.concurrency.yielding import SHORTEST_SLEEP
 
 log = structlog.get_logger("peatio_ws.cluster.redis_commands")
 
@@ -164,8 +165,7 @@ class RedisCommands:
             if stored.add(one, now):
                 lost.append(one)
             if number % PAGE == 0:
-                # sleep(0) would hardly let I/O run. Only this greenlet adds revocations, so none are added meanwhile.
-                gevent.sleep(1e-6)
+                gevent.sleep(SHORTEST_SLEEP)  # only this greenlet adds revocations, so none are added meanwhile
         for at in range(0, len(lost), PAGE):
             with self._connection.redis.pipeline(transaction=True) as pipe:
                 stored_revocations.store(pipe, lost[at : at + PAGE], now)

@@ -21,6 +21,7 @@ from peatio_ws.cluster.local_state import MemberIdLookup
 from peatio_ws.cluster.redis_connection import REDIS_TIMEOUT, RedisConnection
 from peatio_ws.cluster.redis_keys import MEMBERS_KEY
 from peatio_ws.concurrency.supervision import supervise
+from peatio_ws.concurrency.yielding import SHORTEST_SLEEP
 
 log = structlog.get_logger("peatio_ws.cluster.redis_member_ids")
 
@@ -85,7 +86,7 @@ class RedisMemberIds:
             self._wanted.clear()
             while self._unanswered:
                 if self._look_up_batch():
-                    gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
+                    gevent.sleep(SHORTEST_SLEEP)
                     continue
                 for lookup in itertools.chain.from_iterable(self._unanswered.values()):
                     lookup.stop_waiting()

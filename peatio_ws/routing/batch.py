@@ -10,6 +10,7 @@ from typing import Final
 
 import gevent
 
+from peatio_ws.concurrency.yielding import SHORTEST_SLEEP
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.counters import WorkerCounters
 from peatio_ws.transport.compression import Variants
@@ -58,7 +59,7 @@ class Batch:
         try:
             while done < len(touched):
                 if done and time.monotonic() > until:
-                    gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
+                    gevent.sleep(SHORTEST_SLEEP)
                     until = time.monotonic() + BUSY_SECONDS
                 flush_all(touched[done : done + AT_A_TIME])
                 done += AT_A_TIME

@@ -27,6 +27,7 @@ from peatio_ws.cluster.commands import (
     WhoCommand,
     WorkerId,
 )
+from peatio_ws.concurrency.yielding import SHORTEST_SLEEP
 from peatio_ws.config.settings import Settings
 from peatio_ws.monitoring.worker_reports import MemberConnection, WorkerLoad, WorkerStatus
 from peatio_ws.protocol import encoding
@@ -134,7 +135,7 @@ class CommandExecutor:
             if (uid is None or _belongs_to(connection, uid)) and connection.notify(payload):
                 notified += 1
                 if not notified % 8 and time.monotonic() > until:
-                    gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
+                    gevent.sleep(SHORTEST_SLEEP)
                     until = time.monotonic() + BUSY_SECONDS
         return notified
 

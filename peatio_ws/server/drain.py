@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import gevent
 
 from peatio_ws.close_codes import Close
+from peatio_ws.concurrency.yielding import SHORTEST_SLEEP
 from peatio_ws.routing.replay import RETURN_SECONDS, reconnect_reason
 from peatio_ws.transport.outbox import CLOSE_SECONDS
 from peatio_ws.transport.websocket import WebSocket
@@ -59,7 +60,7 @@ class Drain:
                 self.close(connection)
             # By the clock: each sleep of a busy worker takes longer, and gunicorn kills a worker that drains too long.
             left = began + (step + 1) * DRAIN_STEP - time.monotonic()
-            gevent.sleep(max(left, 1e-6))  # sleep(0) would hardly let I/O run
+            gevent.sleep(max(left, SHORTEST_SLEEP))
         give_up = time.monotonic() + CLOSE_SECONDS
         while self._connections and time.monotonic() < give_up:
             for connection in list(self._connections):

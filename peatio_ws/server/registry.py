@@ -16,7 +16,7 @@ import structlog
 
 from peatio_ws.auth.identity import Identity
 from peatio_ws.close_codes import Close
-from peatio_ws.concurrency.yielding import TURN_SECONDS
+from peatio_ws.concurrency.yielding import SHORTEST_SLEEP, TURN_SECONDS
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import Refused
 from peatio_ws.monitoring import limits, metrics
@@ -144,7 +144,7 @@ class ConnectionRegistry:
         for number, connection in enumerate(self):
             if number % 20 == 19 and time.monotonic() > until:
                 # Not `let_others_run`: in a flood, all clients that wait for a turn would be served first, each time.
-                gevent.sleep(1e-6)
+                gevent.sleep(SHORTEST_SLEEP)
                 until = time.monotonic() + TURN_SECONDS
             try:
                 connection.tick(time.monotonic())
