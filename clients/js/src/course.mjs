@@ -3,16 +3,16 @@
 import { CALLBACKS, lineOf } from "./callbacks.mjs";
 import { now, wall } from "./clocks.mjs";
 import { Conversation, NOT_BY_THE_PROXY } from "./conversation.mjs";
-import { Credentials } from "./credentials.mjs";
+import { Credentials, checked } from "./credentials.mjs";
 import { Ended, LOST, NEW_TOKEN, NO_RETURN, NoToken, Pauses, Refused, TOO_FAST, UNAUTHORIZED } from "./errors.mjs";
 import { Line } from "./line.mjs";
 import { watch } from "./page.mjs";
+import { Source } from "./source.mjs";
 import { Streams } from "./streams.mjs";
-import { TokenSource } from "./token-source.mjs";
 import { checkHeaders, connector } from "./websocket.mjs";
 
 const ANSWER = 30; // wait for the answer to the token: a worker that has just started may read its history first
-const TOKEN = 30; // wait for a token before connecting; then report an error and try again later
+const CALL = 30; // wait for a token or headers before connecting; then report an error and try again later
 
 /**
  * @typedef {object} Setting
@@ -37,25 +37,27 @@ export class Course {
   /** The streams that the client wants. @type {Streams} */
   streams;
   #set;
-  /** @type {TokenSource | null} */
-  #source;
+  /** @type {Source<string> | null} */
+  #tokens;
+  #headers;
   #credentials;
   #pauses;
   /** @type {Line | null} */
   #line = null;
   #stop = () => {}; // ends the current wait
-  /** A call of the function for headers, until its result is taken. @type {Promise<() => any> | null} */
-  #called = null;
   #mayHurry = false; // whether the current wait is not a delay that the gateway asked for
 
   /** @param {Setting} setting */
   constructor(setting) {
-    const { route, token, cursor, view } = (this.#set = setting);
+    const { route, token, cursor, view, connecting } = (this.#set = setting);
+    const { headers } = connecting;
+    const give = async () => checked(typeof token === "function" ? await token() : token);
+    this.#tokens = token === undefined ? null : new Source(give, () => this.#line?.nudge());
+    this.#headers = new Source(async () => checkHeaders(typeof headers === "function" ? await headers() : headers));
     this.#credentials = new Credentials(typeof token === "string");
     this.#pauses = new Pauses(setting.longestPause);
     this.streams = new Streams(route, view);
     this.cursor = cursor;
-    this.#source = token === undefined ? null : new TokenSource(token, () => this.#line?.nudge());
   }
 
   // ---- called by the user of the client
@@ -116,7 +118,7 @@ export class Course {
     let why = this.#credentials.exhausted;
     if (code === TOO_FAST) this.streams.slowDown();
     if (NO_RETURN.includes(code)) why = `closed: ${code} ${reason}; reconnecting would fail again`;
-    else if (code === UNAUTHORIZED && !this.#source && (why || typeof this.#set.connecting.headers !== "function"))
+    else if (code === UNAUTHORIZED && !this.#tokens && (why || typeof this.#set.connecting.headers !== "function"))
       why = this.#set.byProxy ? NOT_BY_THE_PROXY : `${reason}: the gateway requires a token here`;
     const { pause, asked } = this.#pauses.after(ended);
     await this.#tell("disconnected", { code, reason, pause: why ? null : pause });
@@ -132,14 +134,14 @@ export class Course {
     const { route, byProxy, silence, callbacks, connecting, log } = this.#set;
     const token = await this.#askForToken();
     const connect = await connector(connecting);
-    const headers = await this.#headers();
-    if (this.#isClosed()) return;
+    const headers = await this.#result(this.#headers, "no headers");
+    if (!headers) return; // closed
     const { wanted: streams, trades } = this.streams;
     const wishes = { streams, token, byProxy, cursor: this.cursor, notices: callbacks.has("notice"), trades };
     const conversation = new Conversation(route.url, wishes);
     const { address } = conversation;
     log(`connecting to ${new URL(address).host}`);
-    const { Origin, origin = Origin } = headers ?? {};
+    const { Origin, origin = Origin } = headers;
     const line = new Line(connect(address, headers), { address, silence, origin, byProxy });
     this.#line = line;
     try {
@@ -156,52 +158,45 @@ export class Course {
     }
   }
 
-  /** The additional headers of the next handshake. A call of their function that takes longer continues, for the next time. */
-  async #headers() {
-    const { headers } = this.#set.connecting;
-    if (typeof headers !== "function") return headers;
-    this.#called ??= (async () => headers())().then(
-      (given) => () => given,
-      (error) => () => {
-        throw error;
-      },
-    );
-    try {
-      const take = await Promise.race([this.#called, this.#sleep(TOKEN)]);
-      if (take) this.#called = null;
-      else if (!this.#isClosed()) throw new NoToken(`no headers within ${TOKEN} s`);
-      const given = take?.();
-      checkHeaders(given);
-      return given;
-    } catch (error) {
-      if (!(error instanceof NoToken)) throw error;
-      await this.#tell("error", `no token: ${error.message}`);
-      throw new Ended(LOST, "no token");
-    } finally {
-      this.#stop();
-    }
-  }
-
   async #askForToken() {
     const { kept } = this.#credentials;
-    if (!this.#source || kept) return kept && this.#credentials.show(kept);
-    this.#source.ask();
-    if (!this.#source.has) {
-      await Promise.race([this.#source.asked, this.#sleep(TOKEN)]);
+    if (!this.#tokens || kept) return kept && this.#credentials.show(kept);
+    const token = await this.#result(this.#tokens);
+    return token && this.#credentials.show(token);
+  }
+
+  /**
+   * Wait for the result of a function of the user. A call that takes longer than `CALL` continues, for the next time.
+   *
+   * @template Result
+   * @param {Source<Result>} source
+   * @param {string} [lack] as in `#taken`
+   * @returns {Promise<Result | null>} null after `close()`
+   */
+  async #result(source, lack) {
+    source.ask();
+    if (!source.has) {
+      await Promise.race([source.asked, this.#sleep(CALL)]);
       this.#stop();
     }
     if (this.#isClosed()) return null;
-    const token = await this.#taken();
-    if (token === undefined) throw new Ended(LOST, "no token");
-    return this.#credentials.show(token);
+    const result = await this.#taken(source, lack);
+    if (result === undefined) throw new Ended(LOST, "no token");
+    return result;
   }
 
-  /** Return the result of the token function. If there is none, report that, and return undefined. */
-  async #taken() {
-    let why = `none within ${TOKEN} s`;
+  /**
+   * Return the result of a function of the user. If there is none, report that, and return undefined.
+   *
+   * @template Result
+   * @param {Source<Result>} source
+   * @param {string} [lack] what to report if the call still runs
+   */
+  async #taken(source, lack = "none") {
+    let why = `${lack} within ${CALL} s`;
     try {
-      const token = this.#source?.take();
-      if (token !== undefined) return token;
+      const result = source.take();
+      if (result !== undefined) return result;
     } catch (error) {
       if (!(error instanceof NoToken)) throw error;
       why = error.message;
@@ -221,7 +216,7 @@ export class Course {
     let seconds = deadline - now();
     if (conversation.live) {
       const { renewal } = this.#credentials;
-      if (this.#source?.has || renewal.due <= wall()) await this.#renew(line, conversation);
+      if (this.#tokens?.has || renewal.due <= wall()) await this.#renew(line, conversation);
       for (const message of this.streams.late()) await this.#tell("error", message);
       this.streams.askAgain();
       seconds = Math.min(renewal.due - wall(), this.streams.seconds());
@@ -241,13 +236,10 @@ export class Course {
   /** Send a fresh token on the open connection. Events continue while the token function runs. @param {Line} line @param {Conversation} conversation */
   async #renew(line, conversation) {
     const { kept, renewal } = this.#credentials;
-    if (!kept && !this.#source?.has) {
-      renewal.putOff();
-      this.#source?.ask();
-      return;
-    }
-    renewal.putOff(); // until the gateway answers, no other token is needed
-    const token = kept ?? (await this.#taken());
+    if (!this.#tokens) return;
+    renewal.putOff(); // until the function or the gateway answers, no other token is needed
+    if (!kept && !this.#tokens.has) return this.#tokens.ask();
+    const token = kept ?? (await this.#taken(this.#tokens));
     const fresh = token === undefined ? null : this.#credentials.renew(token);
     if (fresh !== null) line.say(conversation.renew(fresh));
   }

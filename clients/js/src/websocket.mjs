@@ -34,10 +34,11 @@ export async function connector(options) {
   return (address, headers) => new WebSocket(address, [], { ...tls, headers, agent });
 }
 
-/** @param {Headers | undefined} headers @throws {TypeError} the client itself sends one of them */
+/** Return the headers. @param {Headers | undefined} headers @throws {TypeError} the client itself sends one of them */
 export function checkHeaders(headers) {
   if (Object.keys(headers ?? {}).some((name) => name.toLowerCase() === "authorization"))
     throw new TypeError("pass the token with the option token, not in the header Authorization");
+  return headers ?? {};
 }
 
 /**

@@ -29,5 +29,5 @@ export declare function isNode(): boolean;
  * @returns {Promise<(address: string, headers?: Headers) => any>}
  */
 export declare function connector(options: Connecting): Promise<(address: string, headers?: Headers) => any>;
-/** @param {Headers | undefined} headers @throws {TypeError} the client itself sends one of them */
-export declare function checkHeaders(headers: Headers | undefined): void;
+/** Return the headers. @param {Headers | undefined} headers @throws {TypeError} the client itself sends one of them */
+export declare function checkHeaders(headers: Headers | undefined): Headers;

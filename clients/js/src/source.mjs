@@ -1,21 +1,20 @@
-// Calls the token function, one call at a time.
+// Calls a function of the user that gives a token or headers, one call at a time.
 
-import { checked } from "./credentials.mjs";
-
-export class TokenSource {
+/** @template Result */
+export class Source {
   #give;
   #arrived;
   /** Settles with the running call. @type {Promise<void> | null} */
   asked = null;
-  /** @type {{ token: string } | { error: unknown } | null} */
+  /** @type {{ result: Result } | { error: unknown } | null} */
   #given = null;
 
   /**
-   * @param {string | (() => string | Promise<string>)} token the token, or the function
-   * @param {() => void} arrived called when there is a result
+   * @param {() => Promise<Result>} give the function; its result is not undefined
+   * @param {() => void} [arrived] called when there is a result
    */
-  constructor(token, arrived) {
-    this.#give = typeof token === "function" ? token : () => token;
+  constructor(give, arrived = () => {}) {
+    this.#give = give;
     this.#arrived = arrived;
   }
 
@@ -27,9 +26,9 @@ export class TokenSource {
   /** Call the function, unless a call runs or has a result. */
   ask() {
     if (this.asked || this.#given) return;
-    this.asked = (async () => checked(await this.#give()))()
+    this.asked = this.#give()
       .then(
-        (token) => (this.#given = { token }),
+        (result) => (this.#given = { result }),
         (error) => (this.#given = { error }),
       )
       .then(() => {
@@ -38,11 +37,11 @@ export class TokenSource {
       });
   }
 
-  /** The result: a token, undefined if there is none yet. Throws the error of the function. */
+  /** The result; undefined if there is none yet. Throws the error of the function. */
   take() {
     const given = this.#given;
     this.#given = null;
     if (given && "error" in given) throw given.error;
-    return given?.token;
+    return given?.result;
   }
 }
