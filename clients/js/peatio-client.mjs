@@ -12,7 +12,7 @@
 
 import { Book } from "./src/book.mjs";
 import { Callbacks as Registry, logger } from "./src/callbacks.mjs";
-import { LONGEST_TIMER } from "./src/clocks.mjs";
+import { milliseconds } from "./src/clocks.mjs";
 import { Course } from "./src/course.mjs";
 import { checked } from "./src/credentials.mjs";
 import { FIRST_PAUSE, LONGEST_PAUSE, timedOut } from "./src/errors.mjs";
@@ -234,7 +234,7 @@ export class PeatioClient {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     let timer;
     const late = new Promise((/** @type {(value: null) => void} */ resolve) => {
-      if (timeout < Infinity) timer = setTimeout(resolve, Math.min(timeout * 1000, LONGEST_TIMER), null);
+      if (timeout < Infinity) timer = setTimeout(resolve, milliseconds(timeout), null);
     });
     const result = await Promise.race([pending, late]).finally(() => clearTimeout(timer));
     if (result) return result.value ?? undefined;

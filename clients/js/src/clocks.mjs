@@ -3,8 +3,10 @@ export function now() {
   return performance.now() / 1000;
 }
 
-/** The longest time of a timer, in milliseconds. A timer with a longer one fires at once. */
-export const LONGEST_TIMER = 2 ** 31 - 1;
+/** A time for a timer, which would fire at once if it were longer than 2^31 - 1 ms. @param {number} seconds */
+export function milliseconds(seconds) {
+  return Math.min(seconds * 1000, 2 ** 31 - 1);
+}
 
 /** Unix time. */
 export function wall() {

@@ -1,7 +1,7 @@
 // The course of a client, connection after connection.
 
 import { CALLBACKS, lineOf } from "./callbacks.mjs";
-import { now, wall } from "./clocks.mjs";
+import { milliseconds, now, wall } from "./clocks.mjs";
 import { Conversation, NOT_BY_THE_PROXY } from "./conversation.mjs";
 import { Credentials, checked } from "./credentials.mjs";
 import { Ended, LOST, NEW_TOKEN, NO_RETURN, NoToken, Pauses, Refused, TOO_FAST, UNAUTHORIZED } from "./errors.mjs";
@@ -315,7 +315,7 @@ export class Course {
   /** @param {number} seconds */
   #sleep(seconds) {
     return new Promise((/** @type {(value?: undefined) => void} */ resolve) => {
-      const timer = setTimeout(resolve, seconds * 1000);
+      const timer = setTimeout(resolve, milliseconds(seconds));
       this.#stop = () => {
         clearTimeout(timer);
         resolve();

@@ -1,6 +1,6 @@
 // A WebSocket whose frames are read one by one.
 
-import { LONGEST_TIMER, now } from "./clocks.mjs";
+import { milliseconds, now } from "./clocks.mjs";
 import { Ended, LOST } from "./errors.mjs";
 import { http, notOpened } from "./reasons.mjs";
 import { Requests } from "./requests.mjs";
@@ -44,7 +44,7 @@ export class Line {
     this.#socket = socket;
     this.#silence = silence;
     this.#ask = socket.ping ? () => socket.ping() : () => socket.send("ping");
-    this.#pulse = setInterval(() => this.#feel(), Math.min((silence / 3) * 1000, LONGEST_TIMER));
+    this.#pulse = setInterval(() => this.#feel(), milliseconds(silence / 3));
     socket.addEventListener("open", () => {
       this.#opened = true;
       this.#wake();
@@ -137,7 +137,7 @@ export class Line {
     this.#ask();
     clearTimeout(this.#checking);
     // Unless a later ping waits for its answer.
-    this.#checking = setTimeout(() => this.#asked === asked && this.abandon("no sign of life"), CHECK * 1000);
+    this.#checking = setTimeout(() => this.#asked === asked && this.abandon("no sign of life"), milliseconds(CHECK));
   }
 
   /** Close with a closing handshake; drop waiting frames. */
@@ -157,7 +157,7 @@ export class Line {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     let timer;
     const late = new Promise((/** @type {(late: true) => void} */ resolve) => {
-      if (seconds < Infinity) timer = setTimeout(resolve, Math.min(seconds * 1000, LONGEST_TIMER), true);
+      if (seconds < Infinity) timer = setTimeout(resolve, milliseconds(seconds), true);
     });
     while (!isDone() && !this.#ended) {
       const woken = new Promise((/** @type {(late: false) => void} */ resolve) => (this.#wake = () => resolve(false)));

@@ -1,6 +1,6 @@
 // Requests to handlers of the gateway, and their answers, which carry the same `echo`. Knows no socket.
 
-import { LONGEST_TIMER } from "./clocks.mjs";
+import { milliseconds } from "./clocks.mjs";
 import { RequestFailed, timedOut } from "./errors.mjs";
 
 const NOT_SENT = "the connection ended before the request was sent";
@@ -43,13 +43,13 @@ export class Requests {
     const answered = new Promise((resolve, reject) => {
       this.#waiting.set(echo, (frame) => (frame ? resolve(frame) : reject(new Error(isSent ? LOST : NOT_SENT))));
       if (timeout < Infinity)
-        timer = setTimeout(() => reject(timedOut(`${event} was not answered within ${timeout} s`)), Math.min(timeout * 1000, LONGEST_TIMER));
+        timer = setTimeout(() => reject(timedOut(`${event} was not answered within ${timeout} s`)), milliseconds(timeout));
       abort = () => reject(signal?.reason);
       signal?.addEventListener("abort", abort);
     });
     try {
       for (let seconds = turn(); seconds; seconds = turn()) {
-        const later = new Promise((resolve) => (pause = setTimeout(resolve, seconds * 1000)));
+        const later = new Promise((resolve) => (pause = setTimeout(resolve, milliseconds(seconds))));
         await Promise.race([answered, later]);
       }
       isSent = true;

@@ -1,6 +1,6 @@
 // The streams that a client wants, and the messages about them.
 
-import { now } from "./clocks.mjs";
+import { milliseconds, now } from "./clocks.mjs";
 import { Pace } from "./pace.mjs";
 import { Shelf } from "./shelf.mjs";
 import { Trades } from "./trades.mjs";
@@ -101,7 +101,7 @@ export class Streams {
       const seconds = this.turn();
       if (seconds) {
         clearTimeout(this.#later);
-        this.#later = setTimeout(() => this.speak(), seconds * 1000);
+        this.#later = setTimeout(() => this.speak(), milliseconds(seconds));
         return;
       }
       this.#line?.say(gone ? conversation.unsubscribe(gone) : conversation.subscribe(fresh));

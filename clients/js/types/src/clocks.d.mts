@@ -1,6 +1,6 @@
 /** A monotonic clock, in seconds. */
 export declare function now(): number;
-/** The longest time of a timer, in milliseconds. A timer with a longer one fires at once. */
-export declare const LONGEST_TIMER: number;
+/** A time for a timer, which would fire at once if it were longer than 2^31 - 1 ms. @param {number} seconds */
+export declare function milliseconds(seconds: number): number;
 /** Unix time. */
 export declare function wall(): number;
