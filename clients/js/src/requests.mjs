@@ -68,10 +68,8 @@ export class Requests {
   /** Drop the answer to this request if it comes later. @param {number} echo */
   #giveUp(echo) {
     this.#givenUp.add(echo);
-    for (const oldest of this.#givenUp) {
-      if (this.#givenUp.size <= MOST_GIVEN_UP) return;
-      this.#givenUp.delete(oldest);
-    }
+    const [oldest] = this.#givenUp;
+    if (this.#givenUp.size > MOST_GIVEN_UP) this.#givenUp.delete(oldest);
   }
 
   /** Pass a frame to the request that it answers. @param {string} text @returns {boolean} whether it is an answer */

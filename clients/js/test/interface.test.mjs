@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { Book, NoToken, PeatioClient, Refused, RequestFailed } from "../peatio-client.mjs";
 import { Pauses } from "../src/errors.mjs";
 import { http, notOpened } from "../src/reasons.mjs";
+import { Requests } from "../src/requests.mjs";
 import { authenticated, client, Gateway, subscribed, token, until } from "./gateway.mjs";
 
 const refused = { error: { message: "Authentication failed." } };
@@ -307,6 +308,15 @@ test("answers come to a callback, and events follow in order", async () => {
   assert.deepEqual(taken, [1, 2]);
 });
 
+test("few numbers of late answers are kept", async () => {
+  const requests = new Requests();
+  const turn = () => 0;
+  const asked = Array.from({ length: 101 }, () => requests.ask(() => {}, turn, "any", {}, { timeout: 0 }));
+  await Promise.allSettled(asked);
+  const taken = [1, 2, 101].map((echo) => requests.take(JSON.stringify({ done: 1, echo })));
+  assert.deepEqual(taken, [false, true, true]);
+});
+
 test("a request fails at once on a connection that ended within the callback", async () => {
   const one = client([subscribed], { streams: ["btcusd.trades"] });
   one.once("connected", async () => {
@@ -415,11 +425,10 @@ test("a page that is offline disconnects, and connects at once when it is back",
   there.leave();
 });
 
-test("a page that comes back asks whether the connection is there", async () => {
+test("a page that comes back asks whether the connection is there", async (t) => {
   const there = page();
   const asked = [];
-  const send = Gateway.prototype.send;
-  Gateway.prototype.send = (text) => asked.push(text);
+  t.mock.method(Gateway.prototype, "send", (text) => asked.push(text));
   const one = client([subscribed], { streams: ["btcusd.trades"] });
   const running = one.run();
   await until(() => one.state === "connected");
@@ -430,7 +439,6 @@ test("a page that comes back asks whether the connection is there", async () => 
   await running;
   there.network("online");
   assert.deepEqual(asked, ["ping"], "a closed client does not listen");
-  Gateway.prototype.send = send;
   there.leave();
 });
 
@@ -438,8 +446,7 @@ test("a page that comes back just before the next ping gives that its time, too"
   t.mock.timers.enable({ apis: ["setInterval", "setTimeout"] });
   const there = page();
   const asked = [];
-  const send = Gateway.prototype.send;
-  Gateway.prototype.send = (text) => asked.push(text);
+  t.mock.method(Gateway.prototype, "send", (text) => asked.push(text));
   const one = client([subscribed], { streams: ["btcusd.trades"], silence: 15 });
   const connected = new Promise((resolve) => one.on("connected", resolve));
   const ends = [];
@@ -454,7 +461,6 @@ test("a page that comes back just before the next ping gives that its time, too"
   assert.deepEqual(ends, []);
   one.close();
   await running;
-  Gateway.prototype.send = send;
   there.leave();
 });
 
