@@ -382,30 +382,54 @@ def test_refused_text_as_token_ends_the_client_at_once(kind: str, server: Gatewa
     assert len(server.headers) == 1
 
 
-def test_a_token_function_that_was_cancelled_is_called_again(server: Gateway) -> None:
+def receive_one(server: Gateway, told: list[str], **options: Any) -> None:
+    """Receive an event with an asyncio client, and append the errors that it reports to `told`."""
+
+    async def scenario(client: Either) -> None:
+        client.client.on("error", told.append).on("connected", lambda _: server.push(1))
+        assert await client.next() is not None
+
+    play("asyncio", server.url, scenario, longest_pause=0.5, **options)
+
+
+@pytest.mark.parametrize(
+    ("option", "result", "name"), [("token", "token", "token function"), ("headers", {}, "function for headers")]
+)
+def test_a_function_that_was_cancelled_is_called_again(server: Gateway, option: str, result: Any, name: str) -> None:
     calls, told = list[int](), list[str]()
 
-    async def give() -> str:
+    async def give() -> Any:
         calls.append(1)
         if len(calls) == 1:  # what the function awaits was cancelled by another part of the program
             refresh = asyncio.get_running_loop().create_future()
             refresh.cancel()
             await refresh
-        return "token"
+        return result
 
-    async def note(error: str) -> None:
-        told.append(error)
+    receive_one(server, told, **{option: give})
+    assert told == [f"no token: the {name} was cancelled"]
 
-    async def push(_: object) -> None:
-        server.push(1)
+
+def test_a_token_function_that_close_cancelled_is_no_error(server: Gateway) -> None:
+    told = list[str]()
+
+    async def give() -> str:
+        loop.cancel()
+        await asyncio.Event().wait()
+        return ""
 
     async def scenario(client: Either) -> None:
-        client.on("error", note)
-        client.on("connected", push)
-        assert await client.next() is not None
+        nonlocal loop
+        client.client.on("error", told.append)
+        loop = asyncio.ensure_future(anext(client.client))
+        with pytest.raises(asyncio.CancelledError):
+            await loop
+        await client.close()
+        assert await client.next() is None
 
-    play("asyncio", server.url, scenario, token=give, longest_pause=0.5)
-    assert told == ["no token: the token function was cancelled"]
+    loop: asyncio.Future[Any]
+    play("asyncio", server.url, scenario, token=give)
+    assert told == []
 
 
 def test_a_long_call_for_headers_is_reported_and_continues(server: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,18 +442,7 @@ def test_a_long_call_for_headers_is_reported_and_continues(server: Gateway, monk
             await asyncio.sleep(0.001)
         return {"X-Signature": "late"}
 
-    async def note(error: str) -> None:
-        told.append(error)
-
-    async def push(_: object) -> None:
-        server.push(1)
-
-    async def scenario(client: Either) -> None:
-        client.on("error", note)
-        client.on("connected", push)
-        assert await client.next() is not None
-
-    play("asyncio", server.url, scenario, headers=give, longest_pause=0.5)
+    receive_one(server, told, headers=give)
     assert set(told) == {"no token: no headers within 0.01 s"}
     assert (len(calls), server.headers[0]["x-signature"]) == (1, "late")
 

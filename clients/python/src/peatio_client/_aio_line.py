@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from peatio_client._credentials import checked as checked_token
+from peatio_client._aio_asking import Asked, awaited, look_at
 from peatio_client._endings import LOST, Ended
 from peatio_client._lines import BACKLOG_FULL, HEADERS_SECONDS, MOST_BACKLOG, Options, checked, ended, unredirected
 from peatio_client._requests import NOT_CONNECTED, Requests, answer
@@ -33,12 +32,12 @@ class Line:
 
     Attributes:
         gateway: the connection.
-        asked: a running call of the function for headers, or its result.
+        headers: the function for headers.
     """
 
     def __init__(self, options: Options) -> None:
         self.gateway: ClientConnection | None = None
-        self.asked: asyncio.Task[Mapping[str, str]] | None = None
+        self.headers = Asked("function for headers", self._given)
         self._options = options
         self._opening: asyncio.Task[None] | None = None
         self._requests = Requests()
@@ -58,24 +57,18 @@ class Line:
         opening.result()
 
     async def _open(self, address: str, headers: dict[str, str]) -> None:
-        headers = {**await self._given(), **headers}
+        given = await self.headers.result(HEADERS_SECONDS)
+        if given is None:
+            raise NoToken(f"no headers within {HEADERS_SECONDS:g} s")
+        headers = {**given, **headers}
         try:
             self.gateway = await connect(address, create_connection=Connection, **self._options.of_library(headers))
         except (OSError, EOFError, InvalidHandshake, ConnectionClosed) as error:
             raise self._options.not_opened(error, address, headers) from error
 
     async def _given(self) -> Mapping[str, str]:
-        """Return the additional headers of the next handshake. A call of their function that takes longer than
-        `HEADERS_SECONDS` continues, and the next time returns its result."""
-        if self.asked is None:
-            self.asked = asyncio.ensure_future(_resolved(self._options.given()))
-        done, _ = await asyncio.wait([self.asked], timeout=HEADERS_SECONDS)
-        if not done:
-            raise NoToken(f"no headers within {HEADERS_SECONDS:g} s")
-        asked, self.asked = self.asked, None
-        if asked.cancelled():
-            raise Ended(LOST, "the function for headers was cancelled")
-        return asked.result()
+        """Return the additional headers of the next handshake."""
+        return checked(await awaited(self._options.given()))
 
     async def receive(self, seconds: float) -> str | None:
         """Return the next frame; None after `seconds`, or earlier."""
@@ -140,23 +133,3 @@ class Line:
         if (gateway := self.gateway) is None:  # closed in the meantime
             raise Ended(1000, "")
         return gateway
-
-
-async def _resolved(headers: Any) -> Mapping[str, str]:
-    return checked(await awaited(headers))
-
-
-async def token_from(token: str | Callable[[], str | Awaitable[str]]) -> str:
-    """Return the token, or the result of its function."""
-    return checked_token(await awaited(token() if callable(token) else token))
-
-
-async def awaited(result: Any) -> Any:
-    """Return the result of a function, or of a coroutine function."""
-    return await result if inspect.isawaitable(result) else result
-
-
-def look_at(task: asyncio.Task[Any]) -> None:
-    """Keep asyncio from reporting an exception of a task whose result nothing reads: the client was closed."""
-    if not task.cancelled():
-        task.exception()

@@ -12,14 +12,16 @@ from typing import Any, Literal, Self
 
 from websockets.exceptions import ConnectionClosed
 
-from peatio_client._aio_line import Line, awaited, look_at, token_from
+from peatio_client._aio_asking import Asked, awaited, look_at
+from peatio_client._aio_line import Line
 from peatio_client._callbacks import Callback
 from peatio_client._client import Client, unanswered
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait, rest
+from peatio_client._credentials import checked
 from peatio_client._endings import LONGEST_PAUSE
 from peatio_client._lines import CLOSE_SECONDS, Options
 from peatio_client.books import Book, Depth, Every, View
-from peatio_client.events import Event, NoToken, StreamName
+from peatio_client.events import Event, StreamName
 
 
 class AsyncPeatioClient(Client):
@@ -61,7 +63,7 @@ class AsyncPeatioClient(Client):
         super().__init__(url, token, streams, cursor, authenticated, options, books, View(every, depth))
         self._line = Line(options)
         self._token = token
-        self._asked: asyncio.Task[str] | None = None  # for a token
+        self._asked = Asked("token function", self._give_token)
         self._stop = asyncio.Event()
         self._speaking = asyncio.Lock()
         self._later: asyncio.Task[None] | None = None  # speaks, when the pace allows
@@ -206,9 +208,10 @@ class AsyncPeatioClient(Client):
         """End the client, with a closing handshake if it is connected. Idempotent."""
         self._course.close()
         self._stop.set()
-        for task in (self._asked, self._line.asked, self._later):
-            if task is not None:
-                task.cancel()
+        self._asked.give_up()
+        self._line.headers.give_up()
+        if self._later is not None:
+            self._later.cancel()
         await self._line.hang_up()
         if self._pending is not None and self._pending is not asyncio.current_task():
             await asyncio.wait([self._pending], timeout=CLOSE_SECONDS)  # unless a callback takes longer
@@ -234,7 +237,7 @@ class AsyncPeatioClient(Client):
         self._note(command)
         match command:
             case AskToken(seconds):
-                return await self._ask_for_token(seconds)
+                return await self._asked.result(seconds)
             case Open(address, headers):
                 await self._line.open(address, headers)
             case Receive(seconds):
@@ -259,18 +262,8 @@ class AsyncPeatioClient(Client):
                 self._calling = None
         return None
 
-    async def _ask_for_token(self, seconds: float) -> object:
-        """Call the token function, one call at a time. A call that takes longer continues, for the next time."""
-        assert self._token is not None
-        if self._asked is None:
-            self._asked = asyncio.ensure_future(token_from(self._token))
-        await asyncio.wait([self._asked], timeout=seconds)
-        if not self._asked.done():
-            return None
-        asked, self._asked = self._asked, None
-        if asked.cancelled() and not self._course.closed:  # otherwise by `close()`
-            raise NoToken("the token function was cancelled")
-        return None if asked.cancelled() else asked.result()
+    async def _give_token(self) -> str:
+        return checked(await awaited(self._token() if callable(self._token) else self._token))
 
     async def _speak(self) -> None:
         """Send the pending changes of streams. What the pace does not allow yet is sent later; if the connection has
