@@ -13,9 +13,8 @@ from typing import Any
 
 import peatio_client
 import pytest
-from peatio_client import AsyncPeatioClient, Disconnected, Event, NoToken, PeatioClient, Refused, _aio_line
+from peatio_client import AsyncPeatioClient, Disconnected, Event, NoToken, PeatioClient, Refused, _aio_line, _lines
 from peatio_client._commands import Wait
-from peatio_client._lines import OPEN_SECONDS
 
 from tests.support.certificate import Certificate
 from tests.unit.client.served import KINDS, WAIT, Either, Gateway, gateway, play
@@ -112,12 +111,9 @@ def test_loop_that_is_cancelled_after_next_gave_up_loses_nothing(server: Gateway
 
 
 def test_a_pause_goes_on_in_the_next_loop_after_one_that_was_cancelled(server: Gateway) -> None:
-    async def note(end: object) -> None:
-        ends.append(end)
-
     async def scenario(client: Either) -> None:
         one = client.client
-        client.on("disconnected", note)
+        one.on("disconnected", ends.append)
         while len(ends) < 4:
             loop = asyncio.ensure_future(anext(one))
             while not isinstance(one._command, Wait):
@@ -135,9 +131,6 @@ def test_a_pause_goes_on_in_the_next_loop_after_one_that_was_cancelled(server: G
 def test_callback_that_has_returned_is_not_called_again_after_a_cancelled_loop(server: Gateway) -> None:
     calls = list[str]()
 
-    async def push(_: object) -> None:
-        server.push(1)
-
     async def second(_: object) -> None:
         calls.append("second")
         if len(calls) == 2:
@@ -147,7 +140,7 @@ def test_callback_that_has_returned_is_not_called_again_after_a_cancelled_loop(s
     async def scenario(client: Either) -> None:
         nonlocal loop
         one = client.client
-        one.on("connected", push).on("order", lambda _: calls.append("first")).on("order", second)
+        one.on("connected", lambda _: server.push(1)).on("order", lambda _: calls.append("first")).on("order", second)
         loop = asyncio.ensure_future(anext(one))
         with pytest.raises(asyncio.CancelledError):
             await loop
@@ -163,9 +156,6 @@ def test_callback_that_has_returned_is_not_called_again_after_a_cancelled_loop(s
 def test_callback_that_was_cancelled_does_not_close_the_client(server: Gateway) -> None:
     calls = list[str | None]()
 
-    async def push(_: object) -> None:
-        server.push(1)
-
     async def scenario(client: Either) -> None:
         one = client.client
 
@@ -178,7 +168,7 @@ def test_callback_that_was_cancelled_does_not_close_the_client(server: Gateway) 
             if event.cursor == "c2":
                 await one.close()
 
-        one.on("connected", push).on("order", take)
+        one.on("connected", lambda _: server.push(1)).on("order", take)
         with pytest.raises(asyncio.CancelledError):
             await one.run()
         server.push(2)
@@ -191,9 +181,6 @@ def test_callback_that_was_cancelled_does_not_close_the_client(server: Gateway) 
 def test_callback_that_was_removed_after_a_cancelled_loop_is_not_called(server: Gateway) -> None:
     calls = list[str]()
 
-    async def push(_: object) -> None:
-        server.push(1)
-
     async def hang(_: object) -> None:
         calls.append("hang")
         loop.cancel()
@@ -202,7 +189,7 @@ def test_callback_that_was_removed_after_a_cancelled_loop_is_not_called(server: 
     async def scenario(client: Either) -> None:
         nonlocal loop
         one = client.client
-        one.on("connected", push).on("order", hang).on("order", lambda _: calls.append("next"))
+        one.on("connected", lambda _: server.push(1)).on("order", hang).on("order", lambda _: calls.append("next"))
         loop = asyncio.ensure_future(anext(one))
         with pytest.raises(asyncio.CancelledError):
             await loop
@@ -241,7 +228,9 @@ def test_an_attempt_to_connect_goes_on_in_the_next_loop() -> None:
     assert [end.code for end in ends] == [1006]
 
 
-def test_close_ends_an_attempt_to_connect() -> None:
+def test_close_ends_an_attempt_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_lines, "OPEN_SECONDS", 2 * WAIT)
+
     async def scenario() -> None:
         reached = asyncio.Event()
         silent = await asyncio.start_server(lambda *_: reached.set(), "127.0.0.1", 0)
@@ -251,7 +240,7 @@ def test_close_ends_an_attempt_to_connect() -> None:
         running = asyncio.ensure_future(client.run())
         await reached.wait()
         await client.close()
-        await asyncio.wait_for(running, OPEN_SECONDS / 2)
+        await running
         silent.close()
 
     ends = list[object]()
@@ -473,11 +462,8 @@ def test_close_ends_a_call_for_headers_that_was_given_up(server: Gateway, monkey
             ended.set()
         return {}
 
-    async def note(_: object) -> None:
-        paused.set()
-
     async def scenario(client: Either) -> None:
-        client.on("disconnected", note)
+        client.client.on("disconnected", lambda _: paused.set())
         running = asyncio.ensure_future(client.client.run())
         await paused.wait()
         await client.close()
