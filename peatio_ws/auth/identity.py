@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
 from peatio_ws.errors import ClientError
+from peatio_ws.errors.base import in_utf8
 
 MOST_UID_BYTES: Final = 245
 """The longest uid: the routing key `private.<uid>.#` has at most 255 bytes (AMQP 0-9-1 section 4.2.5.3)."""
@@ -56,13 +57,7 @@ def is_text(value: object) -> TypeGuard[str]:
 
     JSON can escape half of a surrogate pair (`"\\ud83d"`, RFC 8259 section 8.2), which Redis cannot store.
     """
-    if not isinstance(value, str) or not value.strip():
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return isinstance(value, str) and bool(value.strip()) and in_utf8(value) == value
 
 
 def is_uid(value: object) -> TypeGuard[str]:
