@@ -219,7 +219,7 @@ class Settings(BaseModel):
             ConfigurationError: contains all faults, one line each.
         """
         faults: list[Fault] = []
-        values = _texts(_given(environ), faults)
+        values = _given(environ, faults)
         values["jwt_keys"] = read_keys(values, faults)
         values["JWT_ALGORITHM"] = algorithm_of(values)
         values["roles"] = read_roles(values, faults)
@@ -238,7 +238,7 @@ class Settings(BaseModel):
         See `examples/echo.py`.
         """
         faults: list[Fault] = []
-        return cls._checked(_texts(_given(environ), faults), faults)
+        return cls._checked(_given(environ, faults), faults)
 
     @classmethod
     def _checked(cls, values: dict[str, Any], faults: list[Fault]) -> Settings:
@@ -278,14 +278,12 @@ NAMES: Final = _names()
 """The variables that are read here, except the family of `RBAC`."""
 
 
-def _texts(values: dict[str, Any], faults: list[Fault]) -> dict[str, Any]:
-    """Return values that UTF-8 can encode. Python keeps bytes of another encoding as surrogates (PEP 383), which
-    neither servers nor libraries accept. Append a fault for each variable of the gateway that contains some."""
-    texts = {name: in_utf8(value) for name, value in values.items()}
-    wrong = [name for name in values if texts[name] != values[name] and (name in NAMES or name.startswith(RBAC))]
+def _given(environ: Mapping[str, str] | None, faults: list[Fault]) -> dict[str, Any]:
+    """Return the variables that are not empty, in UTF-8. Python keeps bytes of another encoding as surrogates
+    (PEP 383), which neither servers nor libraries accept. Append a fault for each of the gateway's that contains some.
+    """
+    values = os.environ if environ is None else environ
+    texts = {name: in_utf8(value) for name, value in values.items() if value.strip()}
+    wrong = [name for name in texts if texts[name] != values[name] and (name in NAMES or name.startswith(RBAC))]
     faults += [Fault(f"{name} is not valid UTF-8", (name,)) for name in wrong]
     return texts
-
-
-def _given(environ: Mapping[str, str] | None) -> dict[str, Any]:
-    return {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}

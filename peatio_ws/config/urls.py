@@ -73,7 +73,7 @@ def _check_redis_parameters(url: str) -> None:
     bare, given = split(url)
     scheme, _, rest = bare.partition("://")
     check_parameters(scheme, given, _REDIS_TLS if scheme == "rediss" else _REDIS)
-    if given.get("ssl_cert_reqs", _VERIFICATIONS[0]) not in _VERIFICATIONS:
+    if given.get("ssl_cert_reqs", "required") not in _VERIFICATIONS:
         raise ValueError("has ssl_cert_reqs=, which has to be none, optional or required")
     path = "" if scheme == "unix" else rest.partition("/")[2].removesuffix("/")
     if not all(map(_DATABASE, (path or "0", given.get("db", "0")))):
