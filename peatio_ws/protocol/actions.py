@@ -44,6 +44,13 @@ class Admit:
 
 
 @dataclass(frozen=True, slots=True)
+class FindMemberId:
+    """Look up the member id of an admitted member that had none: its newer token may have it, or Redis by now."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
 class GoLive:
     """Send the client its member's events from now on."""
 
@@ -139,6 +146,7 @@ Action: TypeAlias = (
     Verify
     | AwaitBroker
     | Admit
+    | FindMemberId
     | GoLive
     | Subscribe
     | SendBooks

@@ -20,6 +20,7 @@ from peatio_ws.protocol.actions import (
     Admit,
     AwaitBroker,
     Call,
+    FindMemberId,
     Follow,
     GoLive,
     HangUp,
@@ -185,7 +186,10 @@ class Session:
             cursor = verify.resume if isinstance(verify.resume, str) else None
             replies = [Resume(encoding.AUTHENTICATED, cursor, verify.echo)]
         if known is not None:
-            self.on_member_id(known.member_id)
+            if known.member_id is None:
+                replies.insert(0, FindMemberId(identity))
+            else:
+                self.on_member_id(known.member_id)
             return [*self._drop_forbidden(), *replies]
         return [Admit(identity), *replies] if resumes else [AwaitBroker(), Admit(identity), *replies, GoLive()]
 

@@ -25,6 +25,9 @@ class PendingMemberId(Protocol):
     def start_from(self, position: ReplayPosition, complete: bool, cursor: str | None) -> tuple[ReplayPosition, bool]:
         """A client that resumes is at this place. Return from where it goes on, and whether nothing will be missing."""
 
+    def answer(self, number: int) -> None:
+        """A newer token has the member id."""
+
     def on_live(self) -> None:
         """The receiver gets its member's events from now on."""
 

@@ -94,6 +94,22 @@ def test_a_member_id_is_looked_up_in_redis(
         assert receive(ann)["trade"]["order_id"] == 31
 
 
+def test_newer_token_finds_the_member_id_that_was_missing(
+    start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher, redis: Redis
+) -> None:
+    import redis as client
+
+    gateway = start(REDIS_URL=redis.url)
+    tokens = {"IDCAROL": signer.token("IDCAROL", member_id=1003), "IDDAVE": signer.token("IDDAVE")}
+    for uid, newer in tokens.items():
+        with gateway.member(signer.token(uid)) as member:
+            with client.Redis.from_url(redis.url) as connection:
+                connection.hset("peatio:members", "IDDAVE", 1003)
+            authenticate(member, newer)
+            publisher.trade(TRADE, ask_member_id=1003, bid_member_id=1002)
+            assert receive(member)["trade"]["order_id"] == 31
+
+
 def test_known_member_id_is_used_while_redis_is_down(
     start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher, folder: Path
 ) -> None:

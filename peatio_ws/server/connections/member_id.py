@@ -32,6 +32,27 @@ def look_up(context: WorkerContext, identity: Identity) -> MemberIdLookup:
     return lookup
 
 
+def find_again(
+    context: WorkerContext,
+    receiver: Receiver,
+    identity: Identity,
+    connection: str,
+    on_found: Callable[[int | None], None],
+) -> bool:
+    """Look up the member id of a member that had none, with the identity of a newer token. May wait, as `look_up`.
+
+    Returns:
+        Whether the receiver gets events by member id from now on only, or may do so later.
+    """
+    if receiver.pending_member_id is not None:
+        if identity.member_id is not None:
+            receiver.pending_member_id.answer(identity.member_id)
+        return False
+    lookup = look_up(context, identity)
+    MemberIdResolution(context, receiver, lookup, connection, on_found).begin()
+    return not lookup.known or lookup.number is not None
+
+
 class MemberIdResolution:
     """The member id of one connection, until the router has it.
 
@@ -60,14 +81,22 @@ class MemberIdResolution:
 
     def begin(self) -> None:
         """Give an admitted receiver its member id, now or as soon as it is known."""
-        lookup, receiver = self._lookup, self._receiver
-        receiver.member_id = lookup.number
+        lookup, receiver, context = self._lookup, self._receiver, self._context
         if lookup.known:
             receiver.pending_member_id = None
             self._on_found(lookup.number)
-        else:
-            self._position = self._context.replays.latest()
-            lookup.on_answer = self._on_answer
+            if lookup.number is not None:
+                context.router.admit_member_id(receiver, lookup.number)
+            return
+        self._position = context.replays.latest()
+        lookup.on_answer = self._on_answer
+        if receiver.resumes:  # a live client with a newer token
+            context.router.hold_cursors(receiver, context.history.position())
+
+    def answer(self, number: int) -> None:
+        """Answer the lookup: a newer token has the member id. Never waits."""
+        self._context.shared.forget_lookup(self._lookup)
+        self._lookup.answer(number)
 
     def start_from(self, position: ReplayPosition, complete: bool, cursor: str | None) -> tuple[ReplayPosition, bool]:
         """Return the position from which a client that resumes continues, and whether nothing will be missing.

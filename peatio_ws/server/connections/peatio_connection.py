@@ -27,6 +27,7 @@ from peatio_ws.protocol.actions import (
     Admit,
     AwaitBroker,
     Call,
+    FindMemberId,
     Follow,
     GoLive,
     HangUp,
@@ -47,7 +48,7 @@ from peatio_ws.routing.replay import reconnect_reason
 from peatio_ws.server.connections import marked_streams
 from peatio_ws.server.connections.base_connection import BaseConnection
 from peatio_ws.server.connections.event_session import EventSession, call_handler
-from peatio_ws.server.connections.member_id import MemberIdResolution, look_up
+from peatio_ws.server.connections.member_id import MemberIdResolution, find_again, look_up
 from peatio_ws.server.connections.resumption import Resumption
 from peatio_ws.server.connections.upgrade_request import UpgradeRequest
 from peatio_ws.server.context import WorkerContext
@@ -168,19 +169,15 @@ class PeatioConnection(BaseConnection):
         """
         if message is None:
             return False
+        self._rate.refill(time.monotonic())
         if not isinstance(message, str):
             self.ws.close(Close.UNSUPPORTED_DATA)
-        elif not self._is_within_rate():
+        elif not self._rate.take():
             limits.reached(Limit.MESSAGES, address=self.address)
             self.ws.close(Close.POLICY, "too many messages")
         else:
             return self._execute(self._session.receive(message))
         return True
-
-    def _is_within_rate(self) -> bool:
-        """Return whether the limit of messages allows another one."""
-        self._rate.refill(time.monotonic())
-        return self._rate.take()
 
     # ---- actions
 
@@ -197,6 +194,10 @@ class PeatioConnection(BaseConnection):
                     if not self._admit(identity):
                         self._forget_streams(actions)
                         return False
+                case FindMemberId(identity):
+                    found = find_again(self.context, self._receiver, identity, self.ws.id, self._session.on_member_id)
+                    if found and self._resumption is not None:
+                        self._resumption.begin_anew()
                 case GoLive():
                     self.context.router.go_live(self._receiver)
                 case Subscribe(names):

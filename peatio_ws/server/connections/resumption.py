@@ -112,6 +112,11 @@ class Resumption:
             self._send(encoding.resume(self._newest_cursor(), complete=False))
         context.router.go_live(receiver)
 
+    def begin_anew(self) -> None:
+        """Guarantee a live client no event from before: it receives its member's events by member id from now on."""
+        if self._receiver.state is ConnectionState.LIVE:
+            self._start = self._context.replays.latest()
+
     def tick(self, now: float) -> None:
         """Send a fresh cursor now and then: the client's last event may be older than the history.
 

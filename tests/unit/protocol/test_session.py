@@ -18,6 +18,7 @@ from peatio_ws.protocol.actions import (
     Admit,
     AwaitBroker,
     Call,
+    FindMemberId,
     Follow,
     GoLive,
     HangUp,
@@ -118,6 +119,15 @@ def test_looked_up_member_id_survives_newer_tokens() -> None:
     assert session.identity == ANN
     authenticate(session, Identity(uid="ANN", member_id=None, role="member", expires=200.0))
     assert session.identity == ANN_LATER
+
+
+def test_newer_token_finds_the_member_id_that_was_missing() -> None:
+    unnumbered = Identity(uid="ANN", member_id=None, role="member", expires=100.0)
+    session = classic(unnumbered)
+    session.on_member_id(None)
+    for identity in (unnumbered, ANN):
+        assert authenticate(session, identity) == [FindMemberId(identity), AUTHENTICATED]
+    assert authenticate(session, ANN_LATER) == [AUTHENTICATED]
 
 
 # ---- failures

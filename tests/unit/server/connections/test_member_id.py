@@ -19,7 +19,7 @@ from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.exchanges import Delivery
 from peatio_ws.routing import replay
 from peatio_ws.routing.receiver import Receiver
-from peatio_ws.server.connections.member_id import MemberIdResolution, look_up
+from peatio_ws.server.connections.member_id import MemberIdResolution, find_again, look_up
 from peatio_ws.server.ingest import BrokerIngest
 from peatio_ws.transport.outbox import Outbox
 from tests.unit.samples import Wire, on_orderbook, settings, texts_in
@@ -68,6 +68,9 @@ class Worker:
         self.receiver.admit(identity.uid)
         resolution.begin()
         return lookup, resolution
+
+    def renew(self, identity: Identity) -> bool:
+        return find_again(self.context, self.receiver, identity, "c1", self.found.append)
 
     def publish(self, number: int, **owner: Any) -> None:
         self._offset += 1
@@ -248,3 +251,61 @@ def test_a_failed_replay_by_member_id_ends_the_connection(worker: Worker, monkey
             gevent.sleep(0.001)
     assert worker.receiver.outbox.closing
     assert worker.receiver.state is ConnectionState.LIVE, "the connection's own greenlet has to remove it"
+
+
+# ---- newer tokens
+
+NUMBERED = Identity(uid="ANN", member_id=7, role="member", expires=200.0)
+
+
+def test_newer_token_brings_a_live_client_its_member_id(worker: Worker) -> None:
+    lookup, _ = worker.admit()
+    worker.router.go_live(worker.receiver)
+    lookup.answer(None)
+    worker.publish(1, member_id=7)
+    assert worker.renew(NUMBERED)
+    worker.publish(2, member_id=7)
+    assert (worker.found, worker.received()) == ([None, 7], [2])
+    worker.router.remove(worker.receiver)
+    assert not len(worker.router)
+
+
+def test_newer_token_answers_a_pending_lookup(worker: Worker) -> None:
+    lookup, _ = worker.admit()
+    worker.router.go_live(worker.receiver)
+    worker.publish(1, member_id=7)
+    assert not worker.renew(ANN), "the first lookup goes on"
+    assert not worker.renew(NUMBERED)
+    worker.wait_for([1])
+    worker.publish(2, member_id=7)
+    assert (worker.shared.forgotten, worker.found, worker.received()) == ([lookup], [7], [1, 2])
+
+
+def test_newer_token_starts_another_lookup_and_misses_nothing_since(worker: Worker) -> None:
+    lookup, _ = worker.admit()
+    worker.receiver.resumes = True
+    worker.router.go_live(worker.receiver)
+    lookup.answer(None)
+    worker.publish(1, member_id=7)
+    lookups: list[MemberIdLookup] = []
+
+    def look_up_later(uid: str) -> MemberIdLookup:
+        lookups.append(MemberIdLookup(uid))
+        return lookups[-1]
+
+    worker.shared.look_up = look_up_later  # type: ignore[method-assign]
+    assert worker.renew(ANN)
+    worker.publish(2, member_id=7)
+    worker.publish(3, uid="ANN")
+    lookups[0].answer(7)
+    worker.wait_for([3, 2, True])
+
+
+def test_member_without_a_member_id_stays_without_one(worker: Worker) -> None:
+    lookup, _ = worker.admit()
+    worker.router.go_live(worker.receiver)
+    lookup.answer(None)
+    lookup.known = True
+    worker.shared.look_up = lambda _uid: lookup  # type: ignore[method-assign]
+    assert not worker.renew(ANN)
+    assert worker.receiver.pending_member_id is None
