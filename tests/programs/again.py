@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
+from tests.support.servers import KEEP_LOGS
+
 ROOT = Path(__file__).parent.parent.parent
 KEPT = ROOT / "build" / "again"
 DEFAULT = ("tests/live", "tests/faults")
@@ -116,7 +118,7 @@ def burning(count: int) -> Iterator[list[int]]:
 
 def run(command: Sequence[str], folder: Path, seconds: float = MOST_SECONDS) -> int | None:
     """Run a command with its temporary files in a folder. Return its status, or None if it had to be ended."""
-    environ = {**os.environ, "TMPDIR": str(folder)}
+    environ = {**os.environ, "TMPDIR": str(folder), KEEP_LOGS: "yes"}
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=output, stderr=subprocess.STDOUT)
     try:

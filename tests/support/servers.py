@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from tests.support import broker_rpc
 from tests.support.certificate import Authority
@@ -342,8 +343,15 @@ class RabbitMQ(Server):
             self.epmd.wait()
 
 
+KEEP_LOGS: Final = "KEEP_LOGS"
+"""Environment variable: if it is set, folders of `scratch` stay, with the logs of brokers and gateways."""
+
+
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder in the system's temporary folder, removed at the end."""
+    """A folder in the system's temporary folder, removed at the end unless `KEEP_LOGS` is set."""
+    if KEEP_LOGS in os.environ:
+        yield Path(tempfile.mkdtemp(prefix="peatio_ws-"))
+        return
     with tempfile.TemporaryDirectory(prefix="peatio_ws-", ignore_cleanup_errors=True) as name:
         yield Path(name)

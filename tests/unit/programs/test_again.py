@@ -20,6 +20,13 @@ def test_fails(): assert False
 @pytest.mark.parametrize("n", [1, 2])
 def test_one_of(n): assert n == 1
 """
+USES_A_SERVER = """
+from tests.support.servers import scratch
+def test_with_a_server_fails():
+    with scratch() as folder:
+        (folder / "broker.log").write_text("started")
+        assert False
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +79,13 @@ def test_failures_are_counted_by_test_and_mode(tmp_path: Path, kept: Path, capsy
     assert fails.split()[1:] == one_of.split()[1:] == ["2/2", "2/2"]
     assert where == [f"kept: {kept / name}" for name in ("1-alone", "1-one-core", "2-alone", "2-one-core")]
     assert "assert False" in (kept / "1-alone" / "output").read_text()
+
+
+def test_logs_of_the_servers_of_a_failed_run_are_kept(tmp_path: Path, kept: Path) -> None:
+    tests = given(tmp_path, USES_A_SERVER)
+    assert again.main(["--times", "1", "--ways", "alone", "--processes", "0", tests]) == 1
+    (log,) = (kept / "1-alone").glob("*/broker.log")
+    assert log.read_text() == "started"
 
 
 def test_without_failures_no_files_are_kept(tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
