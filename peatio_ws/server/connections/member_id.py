@@ -42,7 +42,7 @@ def find_again(
     """Look up the member id of a member that had none, with the identity of a newer token. May wait, as `look_up`.
 
     Returns:
-        Whether the receiver gets events by member id from now on only, or may do so later.
+        Whether the receiver gets events by member id now or later, and may have missed earlier ones.
     """
     if receiver.pending_member_id is not None:
         if identity.member_id is not None:

@@ -197,7 +197,7 @@ class PeatioConnection(BaseConnection):
                 case FindMemberId(identity):
                     found = find_again(self.context, self._receiver, identity, self.ws.id, self._session.on_member_id)
                     if found and self._resumption is not None:
-                        self._resumption.begin_anew()
+                        self._resumption.restart()
                 case GoLive():
                     self.context.router.go_live(self._receiver)
                 case Subscribe(names):

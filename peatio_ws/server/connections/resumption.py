@@ -112,8 +112,8 @@ class Resumption:
             self._send(encoding.resume(self._newest_cursor(), complete=False))
         context.router.go_live(receiver)
 
-    def begin_anew(self) -> None:
-        """Guarantee a live client no event from before: it receives its member's events by member id from now on."""
+    def restart(self) -> None:
+        """Guarantee a live client no event before this moment: it received none by member id until now."""
         if self._receiver.state is ConnectionState.LIVE:
             self._start = self._context.replays.latest()
 
