@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer, authenticate, receive
+from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer, authenticate, receive, resume
 from tests.support.servers import Redis, wait_until
 
 ORDER = {
@@ -108,6 +108,21 @@ def test_newer_token_finds_the_member_id_that_was_missing(
             authenticate(member, newer)
             publisher.trade(TRADE, ask_member_id=1003, bid_member_id=1002)
             assert receive(member)["trade"]["order_id"] == 31
+
+
+def test_cursor_of_before_a_member_id_was_found_is_incomplete(
+    gateway: GatewayProcess, signer: Signer, publisher: Publisher
+) -> None:
+    with gateway.connect() as ann:
+        cursor = resume(ann, signer.token("IDANN"))["cursor"]
+        publisher.trade(TRADE, ask_member_id=1001, bid_member_id=1002)
+        publisher.order("IDANN", 1)
+        assert receive(ann)["orderbook"]["id"] == 1, "the trade is not hers yet"
+        for complete in (False, True):
+            ann.send(json.dumps({"jwt": "Bearer " + signer.token("IDANN", member_id=1001), "resume": cursor}))
+            answer = receive(ann)["resume"]
+            assert answer["complete"] is complete
+            cursor = answer["cursor"]
 
 
 def test_known_member_id_is_used_while_redis_is_down(
