@@ -8,6 +8,7 @@ import resource
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -163,6 +164,26 @@ def test_check_passes_while_a_gateway_runs(broker: RabbitMQ, gateway: GatewayPro
     assert found.rows["exchange peatio.trade"][0][1] == "headers, not durable"
     assert "right arguments" in found.rows["history peatio_ws.history"][0][1]
     assert contents(broker, "/") == before
+
+
+def test_check_of_a_busy_stream_prints_only_its_report(signer: Signer, vhost: str) -> None:
+    over = threading.Event()
+
+    def publish() -> None:
+        with link(vhost) as channel:
+            while not over.wait(0.0002):
+                channel.basic_publish(amqp.Message(b"event"), "", "peatio_ws.history")
+
+    with link(vhost) as channel:
+        channel.queue_declare("peatio_ws.history", durable=True, auto_delete=False, arguments=dict(ARGUMENTS))
+    publisher = threading.Thread(target=publish)
+    publisher.start()
+    try:
+        found = check(**signer.environ, AMQP_URL=vhost)  # expects nothing on standard error
+    finally:
+        over.set()
+        publisher.join()
+    assert found.status == 0, found.output
 
 
 def test_port_of_another_program_is_reported_although_a_gateway_runs(gateway: GatewayProcess) -> None:
