@@ -111,7 +111,7 @@ def ann(gateway: GatewayProcess, signer: Signer) -> Iterator[ClientConnection]:
     """A connected member with two streams."""
     bearer = {"Authorization": f"Bearer {signer.token('IDANN')}"}
     path = "private?stream=order&stream=btcusd.trades&notices=1"
-    with gateway.connect(path, additional_headers=bearer) as client:
+    with gateway.connect(path, additional_headers=bearer, max_queue=None) as client:
         receive(client)
         yield client
 

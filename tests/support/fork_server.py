@@ -182,6 +182,7 @@ def serve(requests: socket.socket, patched: bool) -> list[str]:
                     requests.close()
                     os.environ.clear()
                     os.environ.update(environ)
+                    tempfile.tempdir = None  # from TMPDIR, when it is first used
                     return list(words)
         for descriptor in descriptors:
             os.close(descriptor)

@@ -86,7 +86,7 @@ class GatewayProcess(Server):
 
     Attributes:
         forks: whether gateways start as forks of a process that has loaded their modules, as in tests. Only those that
-            differ by nothing but the gateway's variables do; all others start as a user's.
+            differ by nothing but the gateway's variables and TMPDIR do; all others start as a user's.
     """
 
     forks: ClassVar = False
@@ -133,7 +133,8 @@ class GatewayProcess(Server):
                 raise
 
     def _is_plain(self) -> bool:
-        others = {name: value for name, value in self.environ.items() if not name.startswith(GATEWAY_VARIABLES)}
+        names = (*GATEWAY_VARIABLES, "TMPDIR")
+        others = {name: value for name, value in self.environ.items() if not name.startswith(names)}
         plain = os.environ | {"PYTHONPATH": str(ROOT)}
         return self.command[0] == "gunicorn" and self.cwd == ROOT and others.items() <= plain.items()
 
