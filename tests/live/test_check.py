@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -169,21 +170,24 @@ def test_check_passes_while_a_gateway_runs(broker: RabbitMQ, gateway: GatewayPro
 def test_check_of_a_busy_stream_prints_only_its_report(signer: Signer, vhost: str) -> None:
     over = threading.Event()
 
-    def publish() -> None:
+    def publish() -> int:
+        published = 0
         with link(vhost) as channel:
             while not over.wait(0.0002):
                 channel.basic_publish(amqp.Message(b"event"), "", "peatio_ws.history")
+                published += 1
+        return published
 
     with link(vhost) as channel:
         channel.queue_declare("peatio_ws.history", durable=True, auto_delete=False, arguments=dict(ARGUMENTS))
-    publisher = threading.Thread(target=publish)
-    publisher.start()
-    try:
-        found = check(**signer.environ, AMQP_URL=vhost)  # expects nothing on standard error
-    finally:
-        over.set()
-        publisher.join()
+    with ThreadPoolExecutor(1) as pool:
+        publishing = pool.submit(publish)
+        try:
+            found = check(**signer.environ, AMQP_URL=vhost)  # expects nothing on standard error
+        finally:
+            over.set()
     assert found.status == 0, found.output
+    assert publishing.result() > 0
 
 
 def test_port_of_another_program_is_reported_although_a_gateway_runs(gateway: GatewayProcess) -> None:
