@@ -182,7 +182,7 @@ def serve(requests: socket.socket, patched: bool) -> list[str]:
                     requests.close()
                     os.environ.clear()
                     os.environ.update(environ)
-                    tempfile.tempdir = None  # from TMPDIR, when it is first used
+                    tempfile.tempdir = None  # so that the fork looks at its TMPDIR
                     return list(words)
         for descriptor in descriptors:
             os.close(descriptor)
