@@ -113,7 +113,7 @@ class Resumption:
         context.router.go_live(receiver)
 
     def restart(self) -> None:
-        """Guarantee a live client no event before this moment: it received none by member id until now."""
+        """End the guarantee for events before this moment: a live client received none by member id until now."""
         if self._receiver.state is ConnectionState.LIVE:
             self._start = self._context.replays.latest()
 
