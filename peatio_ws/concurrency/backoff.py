@@ -1,6 +1,6 @@
-"""Growing pauses between attempts.
+"""Growing pauses between attempts, and their limits for the broker, greenlets and books.
 
-Pure, except for randomness: does not wait, and does not know what is attempted.
+Pure, except for randomness: does not wait.
 """
 
 from __future__ import annotations
