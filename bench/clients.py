@@ -1,4 +1,4 @@
-"""The traders, of whom there may be ten thousand: drives native/clients.c."""
+"""Thousands of clients in one process: runs and controls native/clients.c."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from typing import Self
 from bench import processes
 
 WINDOW = 64
-"""Connections that are being opened at a time."""
+"""Number of connections that are opened concurrently."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """What came at the clients; times in microseconds from the publication, by one clock."""
+    """What the clients received since `Clients.expect`.
+
+    Attributes:
+        bytes: of the messages, without frame headers.
+        p50, p99, worst: latencies from publication to arrival, in microseconds.
+        took: microseconds since `expect`.
+    """
 
     frames: int
     bytes: int
@@ -28,12 +34,12 @@ class Received:
 
 
 class Clients:
-    """A process with all connections of a scenario.
+    """A process that holds many connections to a server.
 
     Args:
-        program: clients.c, compiled.
+        program: the compiled clients.c.
         tokens: a file of tokens, one a line.
-        most: how many connections there will be.
+        most: the maximum number of connections.
         tls: whether they use TLS.
     """
 
@@ -50,33 +56,33 @@ class Clients:
         processes.end(self._process)
 
     def open(self, port: int, path: str, count: int, step: int) -> None:
-        """Open and authenticate `count` more connections; the i-th of all as the member with the number i * `step`."""
-        self._tell(f"open {port} {path} {count} {step} {WINDOW}")
-        self._hear("opened", 120)
+        """Open and authenticate `count` more connections. The i-th connection of the process uses token i * `step`."""
+        self._send_command(f"open {port} {path} {count} {step} {WINDOW}")
+        self._read_answer("opened", 120)
 
     def cpu_seconds(self) -> float:
-        """CPU time of the clients so far."""
+        """Return the CPU time of the clients so far."""
         return processes.cpu_seconds([self._process.pid])
 
     def expect(self, frames: int, seconds: float) -> None:
-        """Count from now on; `received` answers when this many have come, or after this time."""
-        self._tell(f"expect {frames} {seconds}")
+        """Count from now on. `received` returns after this many frames or this many seconds, whichever comes first."""
+        self._send_command(f"expect {frames} {seconds}")
 
     def received(self) -> Received:
-        """See `expect`."""
-        return Received(*map(int, self._hear("got", 300)))
+        """Wait for the end of `expect`, and return what has arrived."""
+        return Received(*map(int, self._read_answer("got", 300)))
 
-    def _tell(self, line: str) -> None:
+    def _send_command(self, line: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(line.encode() + b"\n")
         self._process.stdin.flush()
 
-    def _hear(self, word: str, seconds: float) -> list[str]:
+    def _read_answer(self, word: str, seconds: float) -> list[str]:
         output = self._process.stdout
         assert output is not None
         if not select.select([output], [], [], seconds)[0]:
-            raise TimeoutError(f"the clients did not say {word} within {seconds:g} s")
+            raise TimeoutError(f"no {word!r} from the clients within {seconds:g} s")
         words = output.readline().decode().split()
         if words[:1] != [word]:
-            raise RuntimeError(f"the clients ended, or said {' '.join(words)!r} instead of {word}")
+            raise RuntimeError(f"the clients ended, or answered {' '.join(words)!r} instead of {word!r}")
         return words[1:]

@@ -1,4 +1,4 @@
-"""Compiles the two C programs, clients.c and floor.c."""
+"""Compile the two C programs, clients.c and floor.c."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SOURCES = Path(__file__).parent / "native"
 
 
 def build(name: str, folder: Path) -> Path:
-    """The compiled program. SystemExit if there is no compiler."""
+    """Compile a program, and return its path. Raises SystemExit if no compiler is installed."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         raise SystemExit("the bench needs a C compiler; on Debian: apt-get install gcc libc6-dev libssl-dev")

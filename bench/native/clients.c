@@ -1,21 +1,24 @@
-/* The traders: opens and authenticates connections, counts what comes on them and how late it is.
+/* The clients: opens and authenticates connections, counts the frames that arrive and measures their latency.
 
    Reads commands on standard input, one a line, and answers each with one line:
 
-     open PORT PATH COUNT STEP WINDOW    opens COUNT connections to 127.0.0.1, WINDOW at a time; the i-th of all uses
-                                         token i * STEP of the file named in the arguments, if it is asked for one:
-                                         a server that begins with "subscribed" instead of a challenge gets none.
-                                         For the path /private the token is in the header of the handshake
-                                         -> opened COUNT MICROSECONDS
-     expect FRAMES SECONDS               counts from now on; answers when so many text frames have come, or in time
+     open PORT PATH COUNT STEP WINDOW    opens COUNT connections to 127.0.0.1, WINDOW at a time. Connection i of the
+                                         process sends token i * STEP, modulo their number, after the challenge. If the
+                                         path begins with /private, the token is in the header of the handshake. No
+                                         token follows a first message that contains "subscribed"
+                                         -> opened CONNECTIONS MICROSECONDS
+     expect FRAMES SECONDS               counts from now on; answers after FRAMES text frames, or after SECONDS
                                          -> got FRAMES BYTES P50 P99 MAX MICROSECONDS
-     close                               drops all connections (RST)
-                                         -> closed COUNT
+     close                               resets all connections (RST)
+                                         -> closed CONNECTIONS
 
-   usage: clients TOKENS MOST [tls]. With tls, all connections use TLS 1.3 with X25519 and AES-128-GCM, whatever the
-   server prefers, so that servers compare; no session is resumed.
+   CONNECTIONS is the number of all connections of the process. BYTES are without frame headers.
 
-   An event carries the time of its publication: the first "id": of a frame is 10^15 + CLOCK_MONOTONIC in us. */
+   usage: clients TOKENS MOST [tls]. TOKENS is a file with a token per line, MOST the maximum number of connections.
+   With tls, all connections use TLS 1.3 with X25519 and AES-128-GCM, whatever the server prefers, so that results of
+   different servers are comparable. No session is resumed.
+
+   An event contains the time of its publication: the first "id": of a frame is 10^15 + CLOCK_MONOTONIC in µs. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -38,7 +41,7 @@
 #define EPOCH 1000000000000000LL
 #define BUFFER (1 << 20)
 #define SAMPLES (4 << 20)
-#define A_SOURCE 12000 /* connections from one address, which has some 28,000 ports */
+#define PER_ADDRESS 12000 /* connections from one client address, which has about 28,000 ports */
 
 enum state { ENCRYPT, HANDSHAKE, CHALLENGE, VERDICT, OPEN };
 
@@ -46,7 +49,7 @@ struct connection {
     int fd;
     SSL *tls; /* NULL without TLS */
     enum state state;
-    char *rest; /* of a frame that came in part */
+    char *rest; /* the part of an incomplete frame that has arrived */
     size_t rest_size;
     const char *token;
 };
@@ -57,7 +60,7 @@ static int total, opened, to_open, step, window, begun, port;
 static char **tokens, path[256];
 static int token_count, poll_fd;
 static char buffer[BUFFER];
-static int64_t frames, bytes, started, wanted, deadline;
+static int64_t frames, bytes, started, expected, deadline;
 static int64_t open_started;
 static uint32_t samples[SAMPLES];
 static int64_t sample_count;
@@ -96,7 +99,7 @@ static SSL_CTX *make_tls(void) {
     SSL_CTX *made = SSL_CTX_new(TLS_client_method());
     if (!made || !SSL_CTX_set_min_proto_version(made, TLS1_3_VERSION) ||
         !SSL_CTX_set_ciphersuites(made, "TLS_AES_128_GCM_SHA256") || !SSL_CTX_set1_groups_list(made, "X25519"))
-        fail("OpenSSL does not know TLS 1.3 with X25519 and AES-128-GCM");
+        fail("OpenSSL does not support TLS 1.3 with X25519 and AES-128-GCM");
     SSL_CTX_set_mode(made, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_read_ahead(made, 1);
     SSL_CTX_set_session_cache_mode(made, SSL_SESS_CACHE_OFF);
@@ -105,17 +108,17 @@ static SSL_CTX *make_tls(void) {
 
 static void send_all(struct connection *c, const char *data, size_t size) {
     if (c->tls) {
-        if (SSL_write(c->tls, data, (int)size) != (int)size) fail("a short write of %zu bytes", size);
+        if (SSL_write(c->tls, data, (int)size) != (int)size) fail("could not write %zu bytes at once", size);
         return;
     }
-    if (send(c->fd, data, size, MSG_NOSIGNAL) != (ssize_t)size) fail("a short write of %zu bytes", size);
+    if (send(c->fd, data, size, MSG_NOSIGNAL) != (ssize_t)size) fail("could not write %zu bytes at once", size);
 }
 
 static void send_frame(struct connection *c, int opcode, const char *payload, size_t size) {
     static char frame[16384];
     static const unsigned char mask[4] = {0x37, 0xfa, 0x21, 0x3d};
     size_t head = 2;
-    if (size > sizeof frame - 8) fail("a message of %zu bytes", size);
+    if (size > sizeof frame - 8) fail("message too long: %zu bytes", size);
     frame[0] = (char)(0x80 | opcode);
     if (size < 126) {
         frame[1] = (char)(0x80 | size);
@@ -130,14 +133,14 @@ static void send_frame(struct connection *c, int opcode, const char *payload, si
     send_all(c, frame, head + 4 + size);
 }
 
-/* Reads all that is there; -1 with EAGAIN if nothing is, 0 at the end. */
+/* Reads the data that has arrived. Returns -1 with EAGAIN if there is none, 0 at the end of the connection. */
 static ssize_t receive(struct connection *c, char *to, size_t room) {
     size_t size = 0, got;
     int why;
     if (!c->tls) return recv(c->fd, to, room, MSG_DONTWAIT);
     ERR_clear_error();
     while (SSL_read_ex(c->tls, to + size, room - size, &got))
-        if ((size += got) == room) fail("more than %d bytes at once", BUFFER);
+        if ((size += got) == room) fail("the buffer of %d bytes is full", BUFFER);
     why = SSL_get_error(c->tls, 0);
     if (size) return (ssize_t)size;
     errno = why == SSL_ERROR_WANT_READ ? EAGAIN : 0;
@@ -156,14 +159,14 @@ static void request_upgrade(struct connection *c) {
     send_all(c, request, strlen(request));
 }
 
-/* Goes on with the TLS handshake, and asks for the upgrade after it. */
+/* Continues the TLS handshake, and requests the upgrade at its end. */
 static void encrypt(struct connection *c) {
     int done = SSL_do_handshake(c->tls);
     if (done == 1) {
         request_upgrade(c);
     } else if (SSL_get_error(c->tls, done) != SSL_ERROR_WANT_READ) {
         ERR_print_errors_fp(stderr);
-        fail("no TLS");
+        fail("TLS handshake failed");
     }
 }
 
@@ -178,7 +181,7 @@ static void begin(struct connection *c, int number) {
     c->token = tokens[number * step % token_count];
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
     if (c->fd < 0) fail("socket: %s", strerror(errno));
-    from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + number / A_SOURCE);
+    from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + number / PER_ADDRESS);
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -193,7 +196,7 @@ static void begin(struct connection *c, int number) {
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
     c->state = ENCRYPT;
     c->tls = SSL_new(tls);
-    if (!c->tls || !SSL_set_fd(c->tls, c->fd)) fail("SSL_new");
+    if (!c->tls || !SSL_set_fd(c->tls, c->fd)) fail("cannot create a TLS connection");
     SSL_set_connect_state(c->tls);
     encrypt(c);
 }
@@ -216,7 +219,7 @@ static void on_text(struct connection *c, const char *text, size_t size, int64_t
         send_frame(c, 1, message, strlen(message));
         return;
     case VERDICT:
-        if (!memmem(text, size, "success", 7)) fail("not authenticated: %.*s", (int)size, text);
+        if (!memmem(text, size, "success", 7)) fail("authentication failed: %.*s", (int)size, text);
         break;
     default:
         frames++;
@@ -237,13 +240,13 @@ static void on_text(struct connection *c, const char *text, size_t size, int64_t
     begin_more();
 }
 
-/* Takes whole frames; how many bytes it took. */
-static size_t take(struct connection *c, char *data, size_t size, int64_t now) {
+/* Parses the complete frames, and returns their size in bytes. */
+static size_t parse(struct connection *c, char *data, size_t size, int64_t now) {
     size_t at = 0;
     if (c->state == HANDSHAKE) {
         char *end = memmem(data, size, "\r\n\r\n", 4);
         if (!end) return 0;
-        if (size < 12 || memcmp(data, "HTTP/1.1 101", 12)) fail("not upgraded: %.*s", (int)size, data);
+        if (size < 12 || memcmp(data, "HTTP/1.1 101", 12)) fail("upgrade refused: %.*s", (int)size, data);
         c->state = CHALLENGE;
         at = (size_t)(end - data) + 4;
     }
@@ -255,14 +258,14 @@ static size_t take(struct connection *c, char *data, size_t size, int64_t now) {
             length = (size_t)head[2] << 8 | head[3];
             skip = 4;
         } else if (length == 127) {
-            fail("a frame of more than 64 KiB");
+            fail("frame longer than 64 KiB");
         }
         if (size - at < skip + length) break;
         switch (head[0] & 15) {
         case 1: on_text(c, data + at + skip, length, now); break;
         case 9: send_frame(c, 10, data + at + skip, length); break;
         case 10: break;
-        default: fail("a frame with opcode %d: %.*s", head[0] & 15, (int)length - 2, data + at + skip + 2);
+        default: fail("unexpected frame with opcode %d: %.*s", head[0] & 15, (int)length - 2, data + at + skip + 2);
         }
         at += skip + length;
     }
@@ -270,7 +273,7 @@ static size_t take(struct connection *c, char *data, size_t size, int64_t now) {
 }
 
 static void on_readable(struct connection *c) {
-    size_t size = c->rest_size, taken;
+    size_t size = c->rest_size, parsed;
     ssize_t got;
     if (size) memcpy(buffer, c->rest, size);
     if (c->state == ENCRYPT) {
@@ -280,19 +283,19 @@ static void on_readable(struct connection *c) {
     got = receive(c, buffer + size, BUFFER - size);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (got <= 0) {
-        /* The runner ends the server before it tells us to close. */
+        /* The bench may end a server before its clients, so the end of an open connection is not an error. */
         epoll_ctl(poll_fd, EPOLL_CTL_DEL, c->fd, NULL);
-        if (c->state != OPEN) fail("the server hung up before the connection was open");
+        if (c->state != OPEN) fail("the server closed the connection before it was open");
         return;
     }
     size += (size_t)got;
-    taken = take(c, buffer, size, now_us());
+    parsed = parse(c, buffer, size, now_us());
     free(c->rest);
     c->rest = NULL;
-    c->rest_size = size - taken;
+    c->rest_size = size - parsed;
     if (c->rest_size) {
         c->rest = malloc(c->rest_size);
-        memcpy(c->rest, buffer + taken, c->rest_size);
+        memcpy(c->rest, buffer + parsed, c->rest_size);
     }
 }
 
@@ -312,7 +315,7 @@ static void answer_expected(int64_t now) {
     printf("got %lld %lld %u %u %u %lld\n", (long long)frames, (long long)bytes, p50, p99, most,
            (long long)(now - started));
     fflush(stdout);
-    wanted = 0;
+    expected = 0;
 }
 
 static void close_all(void) {
@@ -331,19 +334,19 @@ static void on_command(const char *line) {
     long long number;
     int count;
     if (sscanf(line, "open %d %255s %d %d %d", &port, path, &count, &step, &window) == 5) {
-        if (to_open + count > total) fail("more connections than were announced");
+        if (to_open + count > total) fail("more than MOST = %d connections", total);
         to_open += count;
         open_started = now_us();
         begin_more();
     } else if (sscanf(line, "expect %lld %lf", &number, &seconds) == 2) {
         frames = bytes = sample_count = 0;
         started = now_us();
-        wanted = number;
+        expected = number;
         deadline = started + (int64_t)(seconds * 1e6);
     } else if (!strncmp(line, "close", 5)) {
         close_all();
     } else {
-        fail("what is %s", line);
+        fail("unknown command: %s", line);
     }
 }
 
@@ -358,9 +361,9 @@ int main(int argc, char **argv) {
     connections = calloc((size_t)total, sizeof *connections);
     poll_fd = epoll_create1(0);
     setvbuf(stdin, NULL, _IONBF, 0);
-    if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, 0, &input)) fail("standard input has to be a pipe");
+    if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, 0, &input)) fail("standard input must be a pipe");
     for (;;) {
-        int ready = epoll_wait(poll_fd, events, 512, wanted ? 20 : -1);
+        int ready = epoll_wait(poll_fd, events, 512, expected ? 20 : -1);
         for (int i = 0; i < ready; i++) {
             if (events[i].data.ptr) {
                 on_readable(events[i].data.ptr);
@@ -370,9 +373,9 @@ int main(int argc, char **argv) {
                 return 0;
             }
         }
-        if (wanted) {
+        if (expected) {
             int64_t now = now_us();
-            if (frames >= wanted || now > deadline) answer_expected(now);
+            if (frames >= expected || now > deadline) answer_expected(now);
         }
     }
 }

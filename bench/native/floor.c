@@ -1,13 +1,14 @@
-/* The floor: what the kernel, and with TLS OpenSSL, ask for a delivery: send() or SSL_write() of the same bytes to the
-   same sockets, nothing else.
+/* The floor: the cost of a delivery in the kernel, and with TLS in OpenSSL. It only calls send() or SSL_write()
+   with the bytes that a gateway would send, once per connection and event.
 
-   usage: floor PORT FRAME [CERT KEY]. Speaks just enough to be taken for a gateway by clients.c: a 101, a challenge, a verdict.
-   Reads commands on standard input:
+   usage: floor PORT FRAME [CERT KEY]. Answers clients.c as a gateway does: with 101 and a challenge, then with success,
+   whatever the token is. Reads commands on standard input:
 
-     send EVENTS RATE   sends FRAME to each connection so many times, RATE events a second, or without a pause for 0
+     send EVENTS RATE   sends the frame in the file FRAME to each connection EVENTS times, RATE times per second;
+                        without pauses if RATE is 0
                         -> sent EVENTS
 
-   The digits after "id": in FRAME are replaced by 10^15 + CLOCK_MONOTONIC in us. */
+   The digits after "id": in the frame are replaced by 10^15 + CLOCK_MONOTONIC in µs. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,14 +24,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MOST 65536
+#define MAX_CONNECTIONS 65536
 
 static const char UPGRADE[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
                               "\x81\x10{\"challenge\":\"\"}";
 static const char VERDICT[] = "\x81\x0e{\"success\":{}}";
 
-static int sockets[MOST], asked[MOST], count;
-static SSL *encrypted[MOST];
+static int sockets[MAX_CONNECTIONS], requests[MAX_CONNECTIONS], count;
+static SSL *encrypted[MAX_CONNECTIONS];
 static SSL_CTX *tls; /* NULL without TLS */
 static char frame[65536];
 static size_t frame_size;
@@ -55,13 +56,14 @@ static SSL_CTX *make_tls(const char *cert, const char *key) {
     SSL_CTX *made = SSL_CTX_new(TLS_server_method());
     if (!made || SSL_CTX_use_certificate_chain_file(made, cert) != 1 ||
         SSL_CTX_use_PrivateKey_file(made, key, SSL_FILETYPE_PEM) != 1)
-        fail("certificate");
+        fail("cannot load the certificate and its key");
     SSL_CTX_set_mode(made, SSL_MODE_RELEASE_BUFFERS);
     return made;
 }
 
 static void send_to(int number, const char *data, size_t size) {
-    ssize_t sent = tls ? SSL_write(encrypted[number], data, (int)size) : send(sockets[number], data, size, MSG_NOSIGNAL);
+    ssize_t sent =
+        tls ? SSL_write(encrypted[number], data, (int)size) : send(sockets[number], data, size, MSG_NOSIGNAL);
     if (sent != (ssize_t)size) fail("send");
 }
 
@@ -81,7 +83,7 @@ static void send_events(int events, double rate) {
 static void accept_one(int listener, int poll_fd) {
     struct epoll_event event = {.events = EPOLLIN, .data.u32 = (uint32_t)count};
     int one = 1;
-    if (count == MOST) fail("too many");
+    if (count == MAX_CONNECTIONS) fail("too many connections");
     sockets[count] = accept(listener, NULL, NULL);
     if (sockets[count] < 0) fail("accept");
     setsockopt(sockets[count], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -92,15 +94,15 @@ static void accept_one(int listener, int poll_fd) {
     epoll_ctl(poll_fd, EPOLL_CTL_ADD, sockets[count++], &event);
 }
 
-static void talk(int number, int poll_fd) {
+static void answer(int number, int poll_fd) {
     static char data[65536];
-    const char *reply = asked[number]++ ? VERDICT : UPGRADE;
+    const char *reply = requests[number]++ ? VERDICT : UPGRADE;
     size_t size = reply == VERDICT ? sizeof VERDICT - 1 : sizeof UPGRADE - 1;
     if ((tls ? SSL_read(encrypted[number], data, sizeof data) : recv(sockets[number], data, sizeof data, 0)) <= 0) {
         epoll_ctl(poll_fd, EPOLL_CTL_DEL, sockets[number], NULL);
         return;
     }
-    if (asked[number] <= 2) send_to(number, reply, size);
+    if (requests[number] <= 2) send_to(number, reply, size);
 }
 
 int main(int argc, char **argv) {
@@ -111,7 +113,7 @@ int main(int argc, char **argv) {
     char line[128];
     FILE *file;
     if (argc == 5) tls = make_tls(argv[3], argv[4]);
-    if ((argc != 3 && argc != 5) || !(file = fopen(argv[2], "r"))) fail("usage: floor PORT FRAME");
+    if ((argc != 3 && argc != 5) || !(file = fopen(argv[2], "r"))) fail("usage: floor PORT FRAME [CERT KEY]");
     frame_size = fread(frame, 1, sizeof frame, file);
     fclose(file);
     here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -120,17 +122,17 @@ int main(int argc, char **argv) {
     if (bind(listener, (struct sockaddr *)&here, sizeof here) || listen(listener, 4096)) fail("listen");
     setvbuf(stdin, NULL, _IONBF, 0);
     signal(SIGPIPE, SIG_IGN);
-    event.data.u32 = MOST;
+    event.data.u32 = MAX_CONNECTIONS;
     epoll_ctl(poll_fd, EPOLL_CTL_ADD, listener, &event);
-    event.data.u32 = MOST + 1;
+    event.data.u32 = MAX_CONNECTIONS + 1;
     epoll_ctl(poll_fd, EPOLL_CTL_ADD, 0, &event);
     for (;;) {
         int ready = epoll_wait(poll_fd, events, 512, -1);
         for (int i = 0; i < ready; i++) {
             uint32_t which = events[i].data.u32;
-            if (which < MOST) {
-                talk((int)which, poll_fd);
-            } else if (which == MOST) {
+            if (which < MAX_CONNECTIONS) {
+                answer((int)which, poll_fd);
+            } else if (which == MAX_CONNECTIONS) {
                 accept_one(listener, poll_fd);
             } else {
                 if (!fgets(line, sizeof line, stdin)) return 0;
