@@ -1,1 +1,1 @@
-"""`make bench`: this gateway beside others that do the same work, and beside what the kernel alone asks for it."""
+"""`make bench`: compare this gateway with other servers that do the same work, and with bare send() in C."""

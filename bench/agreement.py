@@ -1,4 +1,4 @@
-"""Before anything is measured: every contestant has to do the same work, and says so with the same JSON."""
+"""Check before measuring that all servers do the same work: they deliver the same JSON and refuse a forged token."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from bench import publisher, tokens
-from bench.contestants import Contestant, Surroundings
+from bench.contestants import Contestant, Setup
 from bench.publisher import Publisher
 from tests.support.raw_client import RawClient, text
 
 
 def expected(number: int) -> dict[str, Any]:
-    """What a classic client gets for `publisher.body(number)`."""
+    """Return the message that a classic client receives for `publisher.body(number)`."""
     return {
         "orderbook": {
             "id": number,
@@ -34,19 +34,22 @@ def expected(number: int) -> dict[str, Any]:
 
 
 def frame() -> bytes:
-    """The frame of it, for the floor to send."""
+    """Return a frame with such a message, for the floor to send."""
     payload = json.dumps(expected(publisher.stamp()), separators=(",", ":")).encode()
     assert 126 <= len(payload) < 65_536
     return b"\x81\x7e" + len(payload).to_bytes(2) + payload
 
 
-def check(contestant: Contestant, around: Surroundings, tls: bool) -> None:
-    """SystemExit if it delivers something else, or accepts a token that is not signed by the key."""
-    good, bad = around.keys.tokens.read_text().split("\n", 1)[0], "eyJhbGciOiJSUzI1NiJ9.e30.AAAA"
-    context = around.certificate.trusted() if tls else None
-    with contestant.start(around, tls) as server, RawClient(server.port, context) as client:
+def check(contestant: Contestant, setup: Setup, tls: bool) -> None:
+    """Raise SystemExit if a server delivers other JSON, or accepts a token with an invalid signature.
+
+    Ignores the id of the order and the format of its time.
+    """
+    good, bad = setup.keys.tokens.read_text().split("\n", 1)[0], "eyJhbGciOiJSUzI1NiJ9.e30.AAAA"
+    context = setup.certificate.trusted() if tls else None
+    with contestant.start(setup, tls) as server, RawClient(server.port, context) as client:
         steps = _authenticate(client, contestant.private_path, bad, good)
-        number, source = publisher.stamp(), Publisher(around.broker)
+        number, source = publisher.stamp(), Publisher(setup.broker)
         source.publish([f"private.{tokens.uid(0)}.order"], 1, 0)
         got = client.json()
         source.close()
@@ -57,11 +60,11 @@ def check(contestant: Contestant, around: Surroundings, tls: bool) -> None:
             if isinstance(one["created_at"], str):
                 one["created_at"] = datetime.fromisoformat(one["created_at"])
         if steps != ["challenge", "error", "success"] or got != before:
-            raise SystemExit(f"{contestant.label} does other work: {steps} {got}")
+            raise SystemExit(f"{contestant.label} does not do the same work as the others: {steps} {got}")
 
 
 def _authenticate(client: RawClient, path: str, bad: str, good: str) -> list[str]:
-    """Show both tokens. Return the keys of the three answers; over Ranger's protocol, a 401 counts as two of them."""
+    """Present both tokens. Return the keys of the three answers; in Ranger's protocol, a 401 counts as two of them."""
     if path == "/":
         answers = [client.upgrade(path).json()]
         for token in (bad, good):

@@ -1,10 +1,11 @@
-"""How late an event reaches a consumer that does nothing: one of a queue, and one of a stream.
+"""Measure the latency of events at a consumer that only reads, from a queue and from a stream.
 
     python -m bench.broker [--rate 2000] [--events 6000] [--rounds 3]
 
-Each round measures a queue without acknowledgements, and a stream with several prefetches and acknowledgements. The
-consumer is a loop of `recv()` on a blocking socket in a process of its own. Prints microseconds from the publication,
-and the CPU that RabbitMQ used for an event. It shows what a gateway cannot make faster.
+Each round measures a queue without acknowledgements, and a stream with different prefetches and intervals of
+acknowledgement. The consumer is a loop of `recv()` on a blocking socket in a separate process. Prints the latency since
+publication and the CPU time that RabbitMQ used for an event, in microseconds. No gateway can be faster than this
+consumer.
 """
 
 from __future__ import annotations
@@ -22,14 +23,19 @@ from bench.publisher import EXCHANGE, Publisher, stamp
 from tests.support.servers import RabbitMQ, scratch
 
 BODY = re.compile(rb'"id":(\d+)[^\xce]*\xce')
-"""From the id of an order to the end of its frame."""
+"""Matches from the id of an order to the end of its frame."""
 READ_BYTES = 65_536
 WARM_UP = 6
-"""The first events, one of so many, do not count."""
+"""The latencies of the first sixth of the events do not count."""
 
 
 class Way(NamedTuple):
-    """How the consumer reads. Without a prefetch, from a queue."""
+    """How the consumer reads: from a stream, or from a queue if `prefetch` is 0.
+
+    Attributes:
+        prefetch: in events.
+        ack_each: acknowledge a stream after this many events.
+    """
 
     prefetch: int = 0
     ack_each: int = 0
@@ -42,7 +48,7 @@ WAYS = (Way(), Way(2000, 500), Way(2000, 50), Way(100, 1), Way(65_000, 500))
 
 
 def consume(url: str, way: Way, events: int, out: Pipe) -> None:
-    """Send when it listens, and then the latencies in microseconds."""
+    """Consume events. Send None through the pipe after subscribing, and the latencies in microseconds at the end."""
     connection: Any = Connection(url, heartbeat=0)
     connection.connect()
     channel, name = connection.default_channel, f"bench-{way.prefetch}-{way.ack_each}"
@@ -75,7 +81,7 @@ def consume(url: str, way: Way, events: int, out: Pipe) -> None:
 
 
 def measure(broker: RabbitMQ, way: Way, events: int, rate: int) -> str:
-    """One line of the table."""
+    """Measure one way of reading, and return a line of the table."""
     mine, theirs = multiprocessing.Pipe()
     consumer = multiprocessing.Process(target=consume, args=(broker.url, way, events, theirs))
     publisher, tree = Publisher(broker.url), processes.tree(broker.pid)
@@ -90,13 +96,13 @@ def measure(broker: RabbitMQ, way: Way, events: int, rate: int) -> str:
     finally:
         consumer.kill()
         publisher.close()
-    least, p50, p99 = (latencies[int((len(latencies) - 1) * part)] for part in (0.0, 0.5, 0.99))
-    return f"{way!s:40} least {least:5}  p50 {p50:5}  p99 {p99:6}  CPU of the broker {cpu / events * 1e6:4.0f}"
+    lowest, p50, p99 = (latencies[int((len(latencies) - 1) * part)] for part in (0.0, 0.5, 0.99))
+    return f"{way!s:40} lowest {lowest:5}  p50 {p50:5}  p99 {p99:6}  CPU of RabbitMQ {cpu / events * 1e6:4.0f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.broker", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--rate", type=int, default=2000, help="events a second")
+    parser.add_argument("--rate", type=int, default=2000, help="events per second")
     parser.add_argument("--events", type=int, default=6000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()

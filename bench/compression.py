@@ -1,10 +1,10 @@
-"""What compression saves and costs: tickers to clients that negotiated it, and to clients that did not, in turns.
+"""Measure the bytes that compression saves, and its CPU.
 
     python -m bench.compression [--clients 1000] [--rate 4] [--seconds 8] [--rounds 3] [--tls]
 
-One gateway of one worker. Each round opens the clients without compression, publishes tickers of 20 markets (5 KB),
-each with other prices, and does the same with clients that offer `permessage-deflate` as browsers do. Prints the bytes
-of a delivery and the CPU of the worker for it, with and without.
+A gateway with one worker sends tickers of 20 markets (5 KB, different prices in each event) to all clients. Each round
+measures clients that offer `permessage-deflate` as browsers do, and clients without compression; the order alternates.
+Prints the bytes of a delivery and the CPU time of the worker for it, with and without compression.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ from tests.support.servers import RabbitMQ, scratch
 STREAM: Final = "global.tickers"
 OFFER: Final = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
 LIMIT_SECONDS: Final = 60.0
+"""Time limit for connecting, and for the deliveries after the last event is due."""
 MARKETS: Final = [f"{base}{quote}" for base in "btc eth ltc xrp trx".split() for quote in "usd eur usdt gbp".split()]
 
 
 class Delivery(NamedTuple):
-    """Means of one run.
+    """Means per delivery of one run.
 
     Attributes:
-        size: bytes, with the frame's header.
-        cpu: microseconds.
+        size: bytes, including the frame's header.
+        cpu: CPU time of the worker, in microseconds.
     """
 
     size: float
@@ -49,12 +50,12 @@ class Delivery(NamedTuple):
 
 
 def tickers(chance: random.Random) -> dict[str, dict[str, str | int]]:
-    """Peatio's `global.tickers`: prices and volumes that look like prices and volumes."""
-    found = {}
+    """Return a message of Peatio's `global.tickers`, with random but realistic prices and volumes."""
+    message = {}
     for market in MARKETS:
         last = chance.uniform(0.05, 70_000)
         low, high = last * chance.uniform(0.9, 1), last * chance.uniform(1, 1.1)
-        found[market] = {
+        message[market] = {
             "name": f"{market[:3].upper()}/{market[3:].upper()}",
             "base_unit": market[:3],
             "quote_unit": market[3:],
@@ -68,7 +69,7 @@ def tickers(chance: random.Random) -> dict[str, dict[str, str | int]]:
             "amount": f"{chance.uniform(0, 900):.4f}",
             "price_change_percent": f"{chance.uniform(-9, 9):+.2f}%",
         }
-    return found
+    return message
 
 
 class Client:
@@ -92,18 +93,18 @@ class Client:
         assert head.startswith(b"HTTP/1.1 101"), head
         assert (b"permessage-deflate" in head) is compressed, head
         self.last = b""
-        self._count(self._rest)  # the answer to the subscription, if it came along
+        self._count(self._rest)  # the answer to the subscription may have arrived already
         while not self.frames:
             self.read()
         self.frames = self.bytes = 0
         self.sock.setblocking(False)
 
     def read(self) -> None:
-        """Read what has come."""
+        """Read and count the data that has arrived."""
         with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
             while True:
                 data = self.sock.recv(65_536)
-                assert data, "the gateway hung up"
+                assert data, "the gateway closed the connection"
                 self._count(self._rest + data)
                 if len(data) < 16_384:
                     return
@@ -123,7 +124,7 @@ class Client:
         self._rest = data[at:]
 
     def last_text(self) -> bytes:
-        """The text of the last frame."""
+        """Return the text of the last frame, decompressed if necessary."""
         payload = self.last[4 if self.last[1] == 126 else 2 :]
         if self.last[0] & 0x40:
             return zlib.decompressobj(-15).decompress(payload + b"\x00\x00\xff\xff")
@@ -133,7 +134,7 @@ class Client:
 def run(
     gateway: GatewayProcess, broker: RabbitMQ, options: argparse.Namespace, tls: ssl.SSLContext | None, compressed: bool
 ) -> Delivery:
-    """Open the clients, publish, and wait until each has everything."""
+    """Open the clients, publish the events, and wait until each client has received all of them."""
     clients = [Client(gateway.port, compressed, tls) for _ in range(options.clients)]
     chance, events = random.Random(1), int(options.rate * options.seconds)
     (worker,) = gateway.workers()
@@ -149,7 +150,7 @@ def run(
                     body = tickers(chance)
                     publisher.event(f"public.{STREAM}", json.dumps(body, separators=(",", ":")).encode())
                     sent += 1
-                assert now < began + options.seconds + LIMIT_SECONDS, "not everything came"
+                assert now < began + options.seconds + LIMIT_SECONDS, "not all events arrived"
                 for key, _ in selector.select(0.02):
                     key.data.read()
             used = processes.cpu_seconds([worker]) - used
@@ -164,36 +165,38 @@ def run(
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.compression", description=__doc__)
     parser.add_argument("--clients", type=int, default=1_000)
-    parser.add_argument("--rate", type=float, default=4.0, help="events a second [4]")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of publishing in a run [8]")
+    parser.add_argument("--rate", type=float, default=4.0, help="events per second [4]")
+    parser.add_argument("--seconds", type=float, default=8.0, help="duration of publishing in each run [8]")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--tls", action="store_true", help="wss instead of ws")
+    parser.add_argument("--tls", action="store_true", help="use wss instead of ws")
     options = parser.parse_args()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    found: dict[bool, list[Delivery]] = {False: [], True: []}
+    runs: dict[bool, list[Delivery]] = {False: [], True: []}
     with scratch() as folder, contextlib.ExitStack() as stack:
         broker = RabbitMQ(folder / "broker")
         stack.callback(broker.stop)
         environ = {**Signer().environ, **broker.environ("amqp"), "LOG_LEVEL": "warning"}
         tls = None
         if options.tls:
-            made = Certificate(folder)
-            tls = made.trusted()
-            environ |= {"WEBSOCKET_SSL_CERT": str(made.cert), "WEBSOCKET_SSL_KEY": str(made.key)}
+            certificate = Certificate(folder)
+            tls = certificate.trusted()
+            environ |= {"WEBSOCKET_SSL_CERT": str(certificate.cert), "WEBSOCKET_SSL_KEY": str(certificate.key)}
         gateway = GatewayProcess(folder, environ)
         stack.callback(gateway.stop)
         for number in range(options.rounds):
             for compressed in (False, True) if number % 2 == 0 else (True, False):
                 delivery = run(gateway, broker, options, tls, compressed)
-                found[compressed].append(delivery)
-                how = "with" if compressed else "without"
-                print(f"round {number + 1}, {how}: {delivery.size:.0f} bytes, {delivery.cpu:.2f} us", flush=True)
-    (size, cpu), (less, with_it) = (
-        tuple(statistics.median(one[place] for one in found[how]) for place in (0, 1)) for how in (False, True)
+                runs[compressed].append(delivery)
+                how = "compressed" if compressed else "uncompressed"
+                print(f"round {number + 1}, {how}: {delivery.size:.0f} bytes, {delivery.cpu:.2f} µs", flush=True)
+    (size, cpu), (compressed_size, compressed_cpu) = (
+        tuple(statistics.median(one[place] for one in runs[how]) for place in (0, 1)) for how in (False, True)
     )
-    print(f"a delivery without compression {size:.0f} bytes, {cpu:.2f} us; with it {less:.0f} bytes, {with_it:.2f} us")
-    print(f"ratio: bytes {less / size:.2f}, CPU {with_it / cpu:.2f}")
+    print("medians per delivery:")
+    print(f"without compression: {size:.0f} bytes, {cpu:.2f} µs")
+    print(f"with compression: {compressed_size:.0f} bytes, {compressed_cpu:.2f} µs")
+    print(f"ratio: bytes {compressed_size / size:.2f}, CPU {compressed_cpu / cpu:.2f}")
 
 
 if __name__ == "__main__":

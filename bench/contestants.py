@@ -1,4 +1,4 @@
-"""Who takes part, and how each is started; a started one tells its CPU time and memory."""
+"""The servers to compare: how each is started, and its CPU time and memory."""
 
 from __future__ import annotations
 
@@ -26,13 +26,20 @@ SERVERS = Path(__file__).resolve().parent / "servers"
 PYTHON = sys.executable
 GUNICORN = (PYTHON, "-m", "gunicorn")
 RANGO = os.environ.get("RANGO_BIN")
-"""A build of Rango that verifies RS256: a version before June 2023."""
+"""Path of a Rango that verifies RS256 (a version before June 2023); None to leave Rango out."""
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What every contestant is given: the broker, the keys, a folder to write to, the floor's program and frame, and a
-    certificate (ECDSA P-256)."""
+class Setup:
+    """What the servers need to run.
+
+    Attributes:
+        broker: its URL.
+        folder: for logs and other files.
+        floor: the compiled floor.c.
+        frame: a file with the frame that the floor sends.
+        certificate: ECDSA P-256.
+    """
 
     broker: str
     broker_pid: int
@@ -45,16 +52,16 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Contestant:
-    """One way to serve the traders.
+    """A server to compare.
 
     Attributes:
-        label: for the table.
-        checkout: of this gateway; None for the others.
-        environ: variables of this gateway.
-        guest: takes part only where it is named.
-        program: what serves, if several contestants share it.
-        behind_nginx: nginx terminates TLS, and its CPU and memory count. Takes part only in figures over TLS.
-        private_path: where a client receives its private events.
+        label: its name in the table.
+        checkout: a checkout of this gateway; None for other servers.
+        environ: environment variables for this gateway.
+        guest: runs only if `--servers` names it.
+        program: the name of the program, if it differs from `name`.
+        behind_nginx: nginx terminates TLS; its CPU and memory count. Runs only in figures over TLS.
+        private_path: the path on which a client receives its private events.
     """
 
     name: str
@@ -66,17 +73,17 @@ class Contestant:
     behind_nginx: bool = False
     private_path: str = "/"
 
-    def start(self, around: Surroundings, tls: bool) -> Server:
-        """Start it and wait until it hears the broker and takes connections."""
-        server = self._start(around, around.certificate if tls and not self.behind_nginx else None)
-        return Nginx(around, server) if self.behind_nginx else server
+    def start(self, setup: Setup, tls: bool) -> Server:
+        """Start it, and wait until it is connected to the broker and accepts connections."""
+        server = self._start(setup, setup.certificate if tls and not self.behind_nginx else None)
+        return Nginx(setup, server) if self.behind_nginx else server
 
-    def _start(self, around: Surroundings, certificate: Certificate | None) -> Server:
+    def _start(self, setup: Setup, certificate: Certificate | None) -> Server:
         if self.checkout:
-            return Gateway(around, certificate, self.checkout, self.environ)
+            return Gateway(setup, certificate, self.checkout, self.environ)
         if self.name == "kernel":
-            return Floor(around, certificate)
-        return Rango(around) if self.name == "rango" else Rival(around, certificate, self.program or self.name)
+            return Floor(setup, certificate)
+        return Rango(setup) if self.name == "rango" else Alternative(setup, certificate, self.program or self.name)
 
 
 def _behind_nginx(name: str, label: str, **more: Any) -> Contestant:
@@ -99,11 +106,11 @@ CONTESTANTS = (
 
 
 class Server:
-    """A running contestant."""
+    """A running server, with its children."""
 
     def __init__(
         self,
-        around: Surroundings,
+        setup: Setup,
         command: Sequence[str | Path],
         environ: dict[str, str],
         cwd: Path,
@@ -111,11 +118,11 @@ class Server:
     ) -> None:
         self.port = port or free_port()
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL") if name in os.environ}
-        log = around.folder / f"{type(self).__name__}.log"
+        log = setup.folder / f"{type(self).__name__}.log"
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 [str(part).replace("PORT", str(self.port)) for part in command],
-                env=kept | environ | {"PORT": str(self.port), "AMQP_URL": around.broker},
+                env=kept | environ | {"PORT": str(self.port), "AMQP_URL": setup.broker},
                 cwd=cwd,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE if isinstance(self, Floor) else output,
@@ -123,11 +130,11 @@ class Server:
                 start_new_session=True,
             )
         try:
-            wait_until(self._is_ready, f"{type(self).__name__} ready; see {log}", 30)
+            wait_until(self._is_ready, f"{type(self).__name__} is ready; see {log}", 30)
         except BaseException as error:
             processes.end(self._process)
             if isinstance(error, TimeoutError):
-                raise SystemExit(f"a contestant does not start:\n{log.read_text()}") from None
+                raise SystemExit(f"{type(self).__name__} did not start; its log:\n{log.read_text()}") from None
             raise
         self._pids = processes.tree(self._process.pid)
 
@@ -143,27 +150,25 @@ class Server:
         processes.end(self._process)
 
     def cpu_seconds(self) -> float:
-        """CPU time so far, of all its processes."""
+        """Return the CPU time so far of all its processes."""
         return processes.cpu_seconds(self._pids)
 
     def memory_bytes(self) -> int:
-        """Memory now, of all its processes."""
+        """Return the current memory of all its processes."""
         return processes.memory_bytes(self._pids)
 
     def feed(self, publisher: Publisher, keys: Sequence[str], events: int, rate: float) -> None:
-        """Make it deliver events; see `Publisher.publish`."""
+        """Publish events for it to deliver. See `Publisher.publish`."""
         publisher.publish(keys, events, rate)
 
 
 class Gateway(Server):
     """This gateway, or another checkout of it."""
 
-    def __init__(
-        self, around: Surroundings, certificate: Certificate | None, checkout: Path, more: Mapping[str, str]
-    ) -> None:
+    def __init__(self, setup: Setup, certificate: Certificate | None, checkout: Path, more: Mapping[str, str]) -> None:
         self._metrics = free_port()
         environ = {
-            "JWT_PUBLIC_KEY": base64.b64encode(around.keys.public_key.read_bytes()).decode(),
+            "JWT_PUBLIC_KEY": base64.b64encode(setup.keys.public_key.read_bytes()).decode(),
             "JWT_ALGORITHM": "RS256",
             "JWT_AUDIENCE": "peatio",
             "JWT_ISSUER": "barong",
@@ -172,13 +177,13 @@ class Gateway(Server):
             "WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER": "0",
             "METRICS_PORT": str(self._metrics),
             "LOG_LEVEL": "warning",
-            "TMPDIR": str(around.folder),
+            "TMPDIR": str(setup.folder),
             **more,
         }
         if certificate:
             environ |= {"WEBSOCKET_SSL_CERT": str(certificate.cert), "WEBSOCKET_SSL_KEY": str(certificate.key)}
-        # gunicorn.conf.py of the checkout is read; the command line wins over it.
-        super().__init__(around, [*GUNICORN, "--bind", "127.0.0.1:PORT", "wsgi"], environ, checkout)
+        # gunicorn also reads gunicorn.conf.py of the checkout; the command line takes precedence.
+        super().__init__(setup, [*GUNICORN, "--bind", "127.0.0.1:PORT", "wsgi"], environ, checkout)
 
     def _is_ready(self) -> bool:
         try:
@@ -188,11 +193,11 @@ class Gateway(Server):
             return False
 
 
-class Rival(Server):
-    """One of servers/: it writes READY_FILE when it hears the broker and listens."""
+class Alternative(Server):
+    """A server of servers/. It creates READY_FILE when it is connected to the broker and listens."""
 
-    def __init__(self, around: Surroundings, certificate: Certificate | None, name: str) -> None:
-        self._ready_file = around.folder / "ready"
+    def __init__(self, setup: Setup, certificate: Certificate | None, name: str) -> None:
+        self._ready_file = setup.folder / "ready"
         self._ready_file.unlink(missing_ok=True)
         worker = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
         bind = ("--bind", "127.0.0.1:PORT", "--no-control-socket")
@@ -203,48 +208,48 @@ class Rival(Server):
             "asyncio": (PYTHON, SERVERS / "asyncio_websockets.py"),
             "stock": (*GUNICORN, "-k", worker, *bind, *tls, "--worker-connections", "100000", "stock_gevent"),
         }
-        environ = {"JWT_PUBLIC_KEY_FILE": str(around.keys.public_key), "READY_FILE": str(self._ready_file)}
+        environ = {"JWT_PUBLIC_KEY_FILE": str(setup.keys.public_key), "READY_FILE": str(self._ready_file)}
         if name == "node-stream":
             environ["HISTORY"] = "1"
         if certificate:
             environ |= {"TLS_CERT": str(certificate.cert), "TLS_KEY": str(certificate.key)}
-        super().__init__(around, command[name], environ, SERVERS)
+        super().__init__(setup, command[name], environ, SERVERS)
 
     def _is_ready(self) -> bool:
         return self._ready_file.exists()
 
 
 class Rango(Server):
-    """The program that RANGO_BIN names. It listens when it hears the broker."""
+    """The program at RANGO_BIN. It listens only once it is connected to the broker."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, setup: Setup) -> None:
         assert RANGO is not None
-        options = ["-ws-addr", "127.0.0.1:PORT", "-amqp-addr", around.broker, "-pubKey", around.keys.public_key]
-        super().__init__(around, [RANGO, *options], {"LOG_LEVEL": "warn"}, around.folder)
+        options = ["-ws-addr", "127.0.0.1:PORT", "-amqp-addr", setup.broker, "-pubKey", setup.keys.public_key]
+        super().__init__(setup, [RANGO, *options], {"LOG_LEVEL": "warn"}, setup.folder)
 
     def _is_ready(self) -> bool:
         return _is_bound(self.port)
 
 
 class Nginx(Server):
-    """`deploy/nginx.conf` with one worker and one server behind it, whose CPU time and memory count, too."""
+    """nginx with `deploy/nginx.conf` and one worker, in front of a server. The CPU time and memory of both count."""
 
-    def __init__(self, around: Surroundings, server: Server) -> None:
+    def __init__(self, setup: Setup, server: Server) -> None:
         self._server = server
-        folder, port = around.folder / "nginx", free_port()
+        folder, port = setup.folder / "nginx", free_port()
         folder.mkdir(exist_ok=True)
         upstream, second = f"server 127.0.0.1:{server.port} ", "server gateway-2:8080 max_fails=1 fail_timeout=3s;"
         changes = [
             ("server gateway-1:8080 ", upstream),
             (second, ""),
             ("worker_processes auto;", "worker_processes 1;"),
-            # All clients have the same few addresses.
+            # All clients share a few addresses, so limits per address would refuse most of them.
             ("limit_conn open 200;", ""),
             ("limit_req zone=opening burst=200 nodelay;", ""),
         ]
         try:
-            command = nginx_command(folder, port, around.certificate, changes)
-            super().__init__(around, command, {}, folder, port)
+            command = nginx_command(folder, port, setup.certificate, changes)
+            super().__init__(setup, command, {}, folder, port)
         except BaseException:
             server.__exit__(None, None, None)
             raise
@@ -261,11 +266,11 @@ class Nginx(Server):
 
 
 class Floor(Server):
-    """native/floor.c: no broker, no tokens, no frames to make; only send() or SSL_write()."""
+    """native/floor.c: only send() or SSL_write(), without a broker, tokens and encoding of frames."""
 
-    def __init__(self, around: Surroundings, certificate: Certificate | None) -> None:
+    def __init__(self, setup: Setup, certificate: Certificate | None) -> None:
         tls = [certificate.cert, certificate.key] if certificate else []
-        super().__init__(around, [around.floor, "PORT", around.frame, *tls], {}, around.folder)
+        super().__init__(setup, [setup.floor, "PORT", setup.frame, *tls], {}, setup.folder)
 
     def _is_ready(self) -> bool:
         return _is_bound(self.port)
@@ -280,5 +285,5 @@ class Floor(Server):
 
 
 def _is_bound(port: int) -> bool:
-    """Whether a server listens there, without connecting to it."""
+    """Return whether a server listens on the port, without connecting to it."""
     return any(f":{port:04X} 00000000:0000 0A" in line for line in Path("/proc/net/tcp").open())

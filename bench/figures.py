@@ -1,4 +1,4 @@
-"""What is measured: scenarios with their loads, and how one of them is run with one contestant."""
+"""The figures: scenarios with their loads, and how to run a scenario with a server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import processes, tokens
 from bench.clients import Clients
-from bench.contestants import Contestant, Server, Surroundings
+from bench.contestants import Contestant, Server, Setup
 from bench.publisher import Publisher
 
 STREAM = "btcusd.trades"
@@ -18,10 +18,10 @@ STREAM = "btcusd.trades"
 
 @dataclass(frozen=True)
 class Load:
-    """Events to publish while the clock runs.
+    """Events to publish while measuring.
 
     Attributes:
-        rate: events a second; 0 for as fast as it goes.
+        rate: events per second; 0 for as fast as possible.
     """
 
     figure: str
@@ -31,15 +31,15 @@ class Load:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Connections, and what is done to them.
+    """A number of connections, and the loads for them.
 
     Attributes:
-        members: how many members have these connections between them; with one, every event is of a public stream to
-            which all of them are subscribed.
-        connect: figure for opening most of them; None if nobody wants to know.
-        warm_up: events before the first load, as fast as it goes.
-        rounds: at most so many runs of each contestant.
-        guest: measured only where its figures are named.
+        members: number of members that share the connections. With one member, all events belong to a public stream,
+            and all connections are subscribed to it.
+        connect: figure for opening connections; None to not measure it.
+        warm_up: number of events before the first load, as fast as possible.
+        rounds: maximum number of runs with each server, unless `--rounds` is given.
+        guest: measured only if `--only` names its figures.
         tls: whether the clients use TLS.
     """
 
@@ -55,20 +55,20 @@ class Scenario:
 
     @property
     def fan_out(self) -> bool:
-        """Whether an event goes to all connections, or to one."""
+        """Whether each event goes to all connections; otherwise it goes to one."""
         return self.members == 1
 
     def path(self, contestant: Contestant) -> str:
-        """What the clients ask for."""
+        """Return the path that the clients request."""
         return f"/?stream={STREAM}" if self.fan_out else contestant.private_path
 
     def suits(self, contestant: Contestant) -> bool:
-        """Whether it is for this contestant: nginx is there for TLS, and the floor knows no members."""
+        """Return whether to run it with a server: nginx is only for TLS, and the floor cannot send private events."""
         return (self.tls or not contestant.behind_nginx) and (self.fan_out or contestant.name != "kernel")
 
     @property
     def routing_keys(self) -> list[str]:
-        """Whom the events are for."""
+        """The routing keys of the events."""
         if self.fan_out:
             return [f"public.{STREAM}"]
         return [f"private.{tokens.uid(number)}.order" for number in range(self.members)]
@@ -79,9 +79,10 @@ class Value:
     """One measurement.
 
     Attributes:
-        figure: what was measured, `fan-out-40`.
-        unit: `cpu` (µs for an event, a delivery or a connection), `p50`, `p99` (µs), `memory` (KB a connection),
-            `rate` (events, deliveries or connections a second), `others` (share of the machine that others took).
+        figure: its name, such as `fan-out-40`.
+        unit: `cpu` (µs per event, delivery or connection), `p50`, `p99` (µs), `memory` (KB per connection), `rate`
+            (events, deliveries or connections per second), `others` (share of the machine's CPU that other programs
+            used).
     """
 
     figure: str
@@ -90,18 +91,22 @@ class Value:
 
 
 BURST = 60
-"""Events of a burst, for however many connections: what comes at once leaves in one write a client, so that bursts of
-different lengths do not compare."""
+"""Events of a burst, for any number of connections. Bursts of different lengths are not comparable: a server may join
+all waiting events of a client into one write."""
 RATES = (200, 500, 1000, 2000, 5000, 10_000)
-"""Private events a second along the curve."""
+"""Rates of the curve, in private events per second."""
 WARM_CONNECTIONS = 300
-"""Opened before opening is measured."""
+"""Connections that are opened before opening is measured."""
 IDLE_SECONDS = 4.0
-"""Without traffic, before memory is measured."""
+"""Time without traffic before memory is measured."""
 
 
 def scenarios(quick: bool) -> list[Scenario]:
-    """All there is to measure; `quick`: less of it."""
+    """Return all scenarios.
+
+    Args:
+        quick: fewer scenarios, connections and events.
+    """
     seconds = 1.5 if quick else 3.0
     private = (
         Load("private-200", int(200 * seconds), 200),
@@ -112,50 +117,54 @@ def scenarios(quick: bool) -> list[Scenario]:
     wss_fan_out = (Load("wss-fan-out-40", int(40 * seconds), 40), Load("wss-fan-out-burst", BURST))
     wss_private = (Load("wss-private-2000", int(2000 * seconds), 2000),)
     opened = 1000 if quick else 3000
-    found = [
+    result = [
         Scenario("wss-fan-out", 1000, 1, wss_fan_out, warm_up=20, tls=True),
         Scenario("wss-private", 1000, 1000, wss_private, 4000, tls=True),
         Scenario("wss-connect", opened, opened, (), 0, "wss-connect", tls=True),
         Scenario("private", 1000, 1000, private, 4000, "connect@1000" if quick else None),
         Scenario("fan-out", 1000, 1, fan_out, warm_up=20),
     ]
-    # The same with more connections: as many private events, as many paced deliveries, as long a burst.
+    # With more connections, the rate of private events, the rate of deliveries and the length of a burst stay the same.
     for count in () if quick else (5_000, 10_000):
         private = (Load(f"private-2000@{count}", 3000, 2000), Load(f"private-full@{count}", 10_000))
         opening = "connect@5000" if count == 5_000 else None
-        found.append(Scenario(f"private@{count}", count, count, private, 4000, opening, rounds=2))
+        result.append(Scenario(f"private@{count}", count, count, private, 4000, opening, rounds=2))
         rate = 40_000 / count
         fan_out = (
             Load(f"fan-out-{rate:g}@{count}", int(rate * 2), rate),
             Load(f"fan-out-burst@{count}", BURST),
         )
-        found.append(Scenario(f"fan-out@{count}", count, 1, fan_out, 20_000 // count, rounds=2))
+        result.append(Scenario(f"fan-out@{count}", count, 1, fan_out, 20_000 // count, rounds=2))
     curve = tuple(Load(f"curve-{rate}", min(int(rate * seconds), 8000), rate) for rate in RATES)
-    found.append(Scenario("curve", 1000, 1000, curve, 4000, guest=True))
-    return found
+    result.append(Scenario("curve", 1000, 1000, curve, 4000, guest=True))
+    return result
 
 
-def run(scenario: Scenario, contestant: Contestant, around: Surroundings, clients: Path) -> Iterator[Value]:
-    """One run of one scenario with one contestant."""
-    publisher = Publisher(around.broker)
-    watch = _Watch(around.broker_pid)
+def run(scenario: Scenario, contestant: Contestant, setup: Setup, clients: Path) -> Iterator[Value]:
+    """Run a scenario once with a server."""
+    publisher = Publisher(setup.broker)
+    other_programs = _OtherPrograms(setup.broker_pid)
     try:
         with (
-            Clients(clients, around.keys.tokens, scenario.connections, scenario.tls) as traders,
-            contestant.start(around, scenario.tls) as server,
+            Clients(clients, setup.keys.tokens, scenario.connections, scenario.tls) as traders,
+            contestant.start(setup, scenario.tls) as server,
         ):
             yield from _open(scenario, scenario.path(contestant), server, traders)
             if scenario.loads:
                 _feed(scenario, Load("warm-up", scenario.warm_up), server, traders, publisher)
             for load in scenario.loads:
                 yield from _feed(scenario, load, server, traders, publisher)
-            yield Value(scenario.name, "others", watch.others(server.cpu_seconds() + traders.cpu_seconds()))
+            yield Value(scenario.name, "others", other_programs.share(server.cpu_seconds() + traders.cpu_seconds()))
     finally:
         publisher.close()
 
 
-class _Watch:
-    """Tells what share of the machine programs took that are no part of this."""
+class _OtherPrograms:
+    """Measures the share of the machine's CPU that unrelated programs use.
+
+    Args:
+        broker_pid: process id of the broker, which belongs to the bench.
+    """
 
     def __init__(self, broker_pid: int) -> None:
         self._broker = processes.tree(broker_pid)
@@ -164,8 +173,12 @@ class _Watch:
     def _own_seconds(self) -> float:
         return time.process_time() + processes.cpu_seconds(self._broker)
 
-    def others(self, started_since: float) -> float:
-        """The share since the start, 0 to 1; without the CPU time of what was started since."""
+    def share(self, started_since: float) -> float:
+        """Return the share since the start, from 0 to 1.
+
+        Args:
+            started_since: CPU seconds of processes that the bench has started since then.
+        """
         own = self._own_seconds() - self._own + started_since
         took = (time.monotonic() - self._started) * (os.cpu_count() or 1)
         return max(processes.busy_seconds() - self._busy - own, 0) / took
@@ -199,7 +212,7 @@ def _feed(scenario: Scenario, load: Load, server: Server, traders: Clients, publ
     time.sleep(0.05)
     cpu = server.cpu_seconds() - before
     if received.frames != frames:
-        raise RuntimeError(f"{load.figure}: {received.frames} of {frames} frames came")
+        raise RuntimeError(f"{load.figure}: {received.frames} of {frames} frames arrived")
     return [
         Value(load.figure, "cpu", cpu / frames * 1e6),
         Value(load.figure, "p50", received.p50),

@@ -1,10 +1,11 @@
-"""What do handlers that wait, fail or compute cost everybody else?
+"""Measure how handlers that wait, fail or compute delay other clients.
 
     python -m bench.handlers
 
-200 clients of one worker are sent 50 events a second each. Beside them one client calls a handler once a second. Prints
-the others' latencies without it and with it, in three rounds, and whether the log named what held the loop. Where the
-machine has other work, a single stall of a round makes its p99: the best round tells more then. Five minutes.
+One worker sends 50 events per second to each of 200 clients. Meanwhile, another client calls a handler once a second.
+Prints the latencies of the 200 clients without and with these calls, in three rounds, and the lines of code that the
+log named as blocking the event loop. Takes five minutes. If other programs use the machine, a single stall can
+determine the p99 of a round; compare the best rounds then.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from tests.support.servers import RabbitMQ
 CLIENTS, RATE, SECONDS, ROUNDS = 200, 50, 8, 3
 UID = "IDBENCH00001"
 CALLS = {"nobody": 0.0, "sleep": 10.0, "raise": 0.0, "library": 0.2, "thread": 0.2, "loop": 0.2}
-"""Handler to the seconds it waits or computes."""
+"""Handlers, with the seconds that each waits or computes. For `nobody`, no handler is called."""
 
 
 class Caller(threading.Thread):
-    """Calls a handler once a second, on a new connection each time: it may not be done with the last call."""
+    """Calls a handler once a second, on a new connection each time: the previous call may not have returned yet."""
 
     def __init__(self, gateway: GatewayProcess, event: str) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class Caller(threading.Thread):
 
 
 def run(folder: Path, broker: RabbitMQ, clients: Path, event: str) -> tuple[float, float, float]:
-    """Milliseconds of the others: p50, p99, worst."""
+    """Measure with one handler. Print and return p50, p99 and worst latency of the clients, in milliseconds."""
     signer = Signer()
     tokens = folder / "handlers-tokens"
     tokens.write_text(signer.token(UID) + "\n")
@@ -70,15 +71,15 @@ def run(folder: Path, broker: RabbitMQ, clients: Path, event: str) -> tuple[floa
                 caller.start()
             traders.expect(CLIENTS * RATE * SECONDS, SECONDS + 30)
             publisher.publish([f"private.{UID}.order"], RATE * SECONDS, RATE)
-            got = traders.received()
+            received = traders.received()
             if event != "nobody":
                 caller.end()
-            held = [line for line in gateway.events() if "event loop blocked" in line["event"]]
-            named = [f"{line['place'].rpartition('/')[2]} {line['seconds']:.2f} s" for line in held]
-            p50, p99, worst = (microseconds / 1000 for microseconds in (got.p50, got.p99, got.worst))
+            blocks = [line for line in gateway.events() if "event loop blocked" in line["event"]]
+            blocking = [f"{line['place'].rpartition('/')[2]} {line['seconds']:.2f} s" for line in blocks]
+            p50, p99, worst = (microseconds / 1000 for microseconds in (received.p50, received.p99, received.worst))
             print(
                 f"{event:8}  p50 {p50:5.1f} ms  p99 {p99:5.1f} ms  worst {worst:5.0f} ms"
-                f"  {got.frames} frames of {CLIENTS * RATE * SECONDS}  named: {', '.join(named) or 'nothing'}",
+                f"  {received.frames} of {CLIENTS * RATE * SECONDS} frames  blocking: {', '.join(blocking) or 'none'}",
                 flush=True,
             )
             return p50, p99, worst
@@ -100,8 +101,8 @@ def main() -> None:
                 for event in events:
                     found.setdefault(event, []).append(run(folder, broker, clients, event))
             for event, runs in found.items():
-                for name, of in (("median", statistics.median), ("best", min)):
-                    p50, p99, worst = (of(one) for one in zip(*runs, strict=True))
+                for name, statistic in (("median", statistics.median), ("best", min)):
+                    p50, p99, worst = (statistic(one) for one in zip(*runs, strict=True))
                     print(f"{name:6} of {event:8}  p50 {p50:5.1f} ms  p99 {p99:5.1f} ms  worst {worst:5.0f} ms")
         finally:
             broker.close()
