@@ -1,4 +1,4 @@
-"""A gateway for private orders as one writes it in a day with asyncio, websockets, aio-pika and uvloop."""
+"""A gateway for private orders, as simple as a day's work with asyncio, websockets, aio-pika and uvloop."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 
 KEY = load_pem_public_key(Path(os.environ["JWT_PUBLIC_KEY_FILE"]).read_bytes())
-members: dict[str, set[ServerConnection]] = {}
-streams: dict[str, set[ServerConnection]] = {}
+members: dict[str, set[ServerConnection]] = {}  # by uid
+streams: dict[str, set[ServerConnection]] = {}  # by name
 
 
 def orderbook(body: bytes) -> str:
@@ -49,13 +49,13 @@ def orderbook(body: bytes) -> str:
 
 
 async def on_delivery(message: AbstractIncomingMessage) -> None:
-    kind, place, event = (message.routing_key or "..").split(".")
-    # broadcast() never waits, and writes to each transport.
+    kind, target, event = (message.routing_key or "..").split(".")
+    # broadcast() does not wait. It writes to each transport.
     if kind == "private":
-        if event == "order" and place in members:
-            broadcast(members[place], orderbook(message.body))
-    elif sockets := streams.get(f"{place}.{event}"):
-        broadcast(sockets, f'{{"{place}.{event}":{message.body.decode()}}}')
+        if event == "order" and target in members:
+            broadcast(members[target], orderbook(message.body))
+    elif sockets := streams.get(f"{target}.{event}"):
+        broadcast(sockets, f'{{"{target}.{event}":{message.body.decode()}}}')
 
 
 def uid_of(text: str | bytes) -> str | None:
@@ -69,7 +69,7 @@ def uid_of(text: str | bytes) -> str | None:
     return str(claims["uid"])
 
 
-async def talk(socket: ServerConnection) -> None:
+async def serve_client(socket: ServerConnection) -> None:
     uid = None
     (stream,) = parse_qs(urlsplit(socket.request.path if socket.request else "").query).get("stream", [None])
     try:
@@ -109,8 +109,8 @@ async def main() -> None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(os.environ["TLS_CERT"], os.environ["TLS_KEY"])
     port = int(os.environ["PORT"])
-    # uvloop's and asyncio's transports set TCP_NODELAY by themselves.
-    async with serve(talk, "127.0.0.1", port, ssl=tls, compression=None, max_size=16384, backlog=4096):
+    # The transports of uvloop and asyncio set TCP_NODELAY.
+    async with serve(serve_client, "127.0.0.1", port, ssl=tls, compression=None, max_size=16384, backlog=4096):
         Path(os.environ["READY_FILE"]).touch()
         await asyncio.Future()
 

@@ -1,4 +1,4 @@
-/* A gateway for private orders as one writes it in a day with Node's ws and amqplib. */
+/* A gateway for private orders, as simple as a day's work with Node's ws and amqplib. */
 import { createPublicKey, randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -9,7 +9,7 @@ import jwt from "jsonwebtoken";
 import { WebSocketServer } from "ws";
 
 const key = createPublicKey(readFileSync(process.env.JWT_PUBLIC_KEY_FILE));
-const verifying = { algorithms: ["RS256"], issuer: "barong", audience: "peatio", subject: "session" };
+const verifyOptions = { algorithms: ["RS256"], issuer: "barong", audience: "peatio", subject: "session" };
 const AUTHENTICATED = Buffer.from('{"success":{"message":"Authenticated."}}');
 const members = new Map(); // uid -> set of sockets
 const streams = new Map(); // name -> set of sockets
@@ -38,9 +38,9 @@ function orderbook(body) {
 }
 
 function onDelivery({ fields, content }) {
-  const [kind, place, event] = fields.routingKey.split(".");
-  const stream = `${place}.${event}`;
-  const sockets = kind === "private" ? members.get(place) : streams.get(stream);
+  const [kind, target, event] = fields.routingKey.split(".");
+  const stream = `${target}.${event}`;
+  const sockets = kind === "private" ? members.get(target) : streams.get(stream);
   if (!sockets || (kind === "private" && event !== "order")) return;
   const text = kind === "private" ? orderbook(content) : Buffer.from(`{"${stream}":${content}}`);
   for (const socket of sockets) socket.send(text, { binary: false });
@@ -55,7 +55,7 @@ function add(register, name, socket) {
 function authenticate(socket, data) {
   try {
     const [, token] = JSON.parse(data).jwt.split(" ");
-    const { uid } = jwt.verify(token, key, verifying);
+    const { uid } = jwt.verify(token, key, verifyOptions);
     socket.uid = uid;
   } catch {
     socket.send('{"error":{"message":"Authentication failed."}}');
@@ -65,7 +65,7 @@ function authenticate(socket, data) {
   socket.send(AUTHENTICATED, { binary: false });
 }
 
-function forget(socket) {
+function remove(socket) {
   for (const [register, name] of [[members, socket.uid], [streams, socket.stream]]) {
     const sockets = register.get(name);
     if (sockets?.delete(socket) && !sockets.size) register.delete(name);
@@ -75,28 +75,28 @@ function forget(socket) {
 const broker = await amqp.connect(process.env.AMQP_URL, { noDelay: true });
 const channel = await broker.createChannel();
 await channel.assertExchange("peatio.events.ranger", "topic", { durable: false });
-async function hear(queue, keys, options) {
+async function consume(queue, keys, options) {
   for (const key of keys) await channel.bindQueue(queue, "peatio.events.ranger", key);
   await channel.consume(queue, options.noAck ? onDelivery : onStreamed, options);
 }
-let owed = 0; // deliveries of the stream that are not acknowledged
+let unacknowledged = 0; // deliveries of the stream
 function onStreamed(delivery) {
   onDelivery(delivery);
-  if (++owed === 500) {
+  if (++unacknowledged === 500) {
     channel.ack(delivery, true);
-    owed = 0;
+    unacknowledged = 0;
   }
 }
-const own = { exclusive: true, autoDelete: true, durable: false };
-const { queue } = await channel.assertQueue("", own);
+const temporary = { exclusive: true, autoDelete: true, durable: false };
+const { queue } = await channel.assertQueue("", temporary);
 if (process.env.HISTORY) {
   const stream = { durable: true, arguments: { "x-queue-type": "stream", "x-stream-max-segment-size-bytes": 16_000_000 } };
   await channel.assertQueue("node.history", stream);
   await channel.prefetch(2000);
-  await hear("node.history", ["private.#"], { arguments: { "x-stream-offset": "next" } });
-  await hear(queue, ["public.#"], { noAck: true });
+  await consume("node.history", ["private.#"], { arguments: { "x-stream-offset": "next" } });
+  await consume(queue, ["public.#"], { noAck: true });
 } else {
-  await hear(queue, ["private.#", "public.#"], { noAck: true });
+  await consume(queue, ["private.#", "public.#"], { noAck: true });
 }
 
 const { TLS_CERT, TLS_KEY } = process.env;
@@ -106,8 +106,8 @@ const listener = TLS_CERT
 const server = new WebSocketServer({ server: listener, perMessageDeflate: false, maxPayload: 16384 });
 server.on("connection", (socket, request) => {
   socket.on("message", (data) => authenticate(socket, data));
-  socket.on("close", () => forget(socket));
-  socket.on("error", () => forget(socket));
+  socket.on("close", () => remove(socket));
+  socket.on("error", () => remove(socket));
   socket.stream = new URL(request.url, "ws://here").searchParams.get("stream");
   if (socket.stream) {
     add(streams, socket.stream, socket);

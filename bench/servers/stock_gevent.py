@@ -1,5 +1,6 @@
-"""A gateway for private orders as one writes it in a day with gevent-websocket as it comes, a Queue and a greenlet per
-client, and a kombu consumer; served by gunicorn's gevent-websocket worker.
+"""A gateway for private orders, as simple as a day's work with unmodified gevent-websocket and kombu.
+
+Each client has a queue and a greenlet that sends from it. gunicorn serves it with gevent-websocket's worker.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from kombu import Connection, Consumer, Exchange, binding
 from kombu import Queue as BrokerQueue
 
 KEY = load_pem_public_key(Path(os.environ["JWT_PUBLIC_KEY_FILE"]).read_bytes())
-members: dict[str, set[Queue[str]]] = {}
-streams: dict[str, set[Queue[str]]] = {}
+members: dict[str, set[Queue[str]]] = {}  # by uid
+streams: dict[str, set[Queue[str]]] = {}  # by name
 
 
 def orderbook(body: bytes) -> str:
@@ -52,9 +53,9 @@ def orderbook(body: bytes) -> str:
 
 
 def on_message(message: Any) -> None:
-    kind, place, event = message.delivery_info["routing_key"].split(".")
-    stream = f"{place}.{event}"
-    queues = members.get(place) if kind == "private" else streams.get(stream)
+    kind, target, event = message.delivery_info["routing_key"].split(".")
+    stream = f"{target}.{event}"
+    queues = members.get(target) if kind == "private" else streams.get(stream)
     if queues and (kind != "private" or event == "order"):
         text = orderbook(message.body) if kind == "private" else f'{{"{stream}":{message.body}}}'
         for queue in queues:
@@ -83,7 +84,7 @@ def uid_of(text: str) -> str | None:
     return str(claims["uid"])
 
 
-def write_on(ws: Any, queue: Queue[str]) -> None:
+def send_queued(ws: Any, queue: Queue[str]) -> None:
     try:
         for text in queue:
             ws.send(text)
@@ -98,7 +99,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         return []
     ws.handler.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     queue: Queue[str] = Queue(10_000)
-    writer = gevent.spawn(write_on, ws, queue)
+    writer = gevent.spawn(send_queued, ws, queue)
     uid = None
     (stream,) = parse_qs(environ["QUERY_STRING"]).get("stream", [None])
     try:
