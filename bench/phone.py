@@ -1,9 +1,10 @@
-"""A phone on a slow line: how old is what it shows, with a view of a book and with the book's own increments?
+"""Measure how old the order book on a phone with a slow connection is, with a view or with the book's increments.
 
     python -m bench.phone [--kbit 20] [--rate 500] [--minutes 2] [--stream=-top@20]
 
-One gateway of one worker. The phone reads as slowly as its line is and has a small receive buffer. Its age is the time
-since the first change that it has not seen. Prints how the age was distributed, and whether the phone was disconnected.
+One gateway with one worker. The phone reads at the speed of its line and has a small receive buffer. The age of its
+book is the time since the first change that it has not received. Prints percentiles of the age, without the first
+quarter of the time, and whether the gateway closed the connection.
 """
 
 from __future__ import annotations
@@ -22,20 +23,23 @@ from tests.support.gateway import GatewayProcess, Publisher, Signer
 from tests.support.servers import RabbitMQ, scratch
 
 RECEIVE_BUFFER: Final = 2_048
+"""Bytes."""
 STEP_SECONDS: Final = 0.1
 MARKET: Final = "phone.ob"
 
 
 def arguments() -> argparse.Namespace:
+    """Return the command-line options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kbit", type=float, default=20.0, help="a second")
-    parser.add_argument("--rate", type=int, default=500, help="changes a second")
+    parser.add_argument("--kbit", type=float, default=20.0, help="speed of the line, kbit/s")
+    parser.add_argument("--rate", type=int, default=500, help="changes of the book per second")
     parser.add_argument("--minutes", type=float, default=2.0)
-    parser.add_argument("--stream", default="-top@20", help="what follows the market's name")
+    parser.add_argument("--stream", default="-top@20", help="the part of the stream's name after the market")
     return parser.parse_args()
 
 
 def connect(port: int, stream: str) -> socket.socket:
+    """Return a non-blocking socket that subscribes to a stream. Does not wait for the answer to the handshake."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     sock.connect(("127.0.0.1", port))
@@ -49,11 +53,15 @@ def connect(port: int, stream: str) -> socket.socket:
 
 
 def follow(port: int, publisher: Publisher, options: argparse.Namespace) -> tuple[list[float], float | None]:
-    """Publish, and read slowly. Return the ages, and after how many seconds the gateway closed the connection."""
+    """Publish changes, and read slowly.
+
+    Returns the ages in seconds, one per step, and the seconds until the gateway closed the connection; None if it did
+    not.
+    """
     market = Market(MARKET, count=2_000, levels=100)
     publisher.event(f"public.{MARKET}-snap", market.snapshots([0])[0])
     sock, budget, seen, rest = connect(port, f"{MARKET}{options.stream}"), 0.0, 0, b""
-    published, ages = [time.monotonic()], list[float]()  # when each change was published
+    published, ages = [time.monotonic()], list[float]()  # the time of each change's publication
     began = time.monotonic()
     until = began + options.minutes * 60
     while (now := time.monotonic()) < until:
@@ -72,8 +80,8 @@ def follow(port: int, publisher: Publisher, options: argparse.Namespace) -> tupl
                 return ages, time.monotonic() - began
         budget -= len(data)
         rest = (rest + data)[-100_000:]
-        if found := re.findall(rb'"sequence": ?(\d+)', rest):
-            seen = max(seen, int(found[-1]))
+        if sequences := re.findall(rb'"sequence": ?(\d+)', rest):
+            seen = max(seen, int(sequences[-1]))
         unseen = published[seen + 1] if seen + 1 < len(published) else now
         ages.append(now - unseen)
         time.sleep(STEP_SECONDS)
@@ -82,10 +90,11 @@ def follow(port: int, publisher: Publisher, options: argparse.Namespace) -> tupl
 
 
 def main() -> None:
+    """Run the command."""
     options, signer = arguments(), Signer()
     with scratch() as folder:
         broker = RabbitMQ(folder / "rabbitmq")
-        # The phone answers no pings.
+        # The phone does not answer pings.
         gateway = GatewayProcess(folder, {"AMQP_URL": broker.url, **signer.environ, **UNPINGED})
         try:
             with Publisher(broker.url, confirm=False) as publisher:
@@ -95,10 +104,10 @@ def main() -> None:
             broker.close()
     steady = ages[len(ages) // 4 :]
     percentiles = statistics.quantiles(steady, n=100)
-    end = "connected to the end" if closed is None else f"closed after {closed:.0f} s"
+    end = "connected until the end" if closed is None else f"closed after {closed:.0f} s"
     print(
         f"{options.stream} at {options.kbit:g} kbit/s, {options.rate} changes/s: age p50 {percentiles[49]:.1f} s, "
-        f"p99 {percentiles[98]:.1f} s, most {max(steady):.1f} s; {end}"
+        f"p99 {percentiles[98]:.1f} s, longest {max(steady):.1f} s; {end}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The results as bars, an SVG written by hand."""
+"""Draws the results as a bar chart in SVG, without a library."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ UNITS = {"cpu": "µs CPU", "p99": "µs, p99", "memory": "KB a connection"}
 
 
 def draw(medians: Mapping[tuple[str, str], Mapping[str, float]], labels: Mapping[str, str]) -> str:
-    """A block of bars for each figure, CPU, p99 and memory; shorter is better in all of them."""
+    """Return an SVG with one group of bars per figure. Shorter bars are better.
+
+    Shows CPU, memory, and the p99 of figures with 2,000 events per second.
+
+    Args:
+        medians: the values of the contestants, by figure and unit.
+        labels: the contestants' labels by name, in the order of the bars.
+    """
     parts: list[str] = []
     y = 10
     for (figure, unit), by_name in medians.items():

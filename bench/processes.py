@@ -1,4 +1,4 @@
-"""CPU time and memory of a process and its children, out of /proc; and starting and ending them."""
+"""Find a process's descendants, read CPU time and memory from /proc, and kill a process group."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def tree(pid: int) -> list[int]:
-    """This process and all that came from it and are still there."""
+    """Return the ids of a process and its living descendants."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             with contextlib.suppress(OSError):
                 parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
                 children.setdefault(parent, []).append(int(folder.name))
-    found = [pid]
-    for one in found:
-        found += children.get(one, [])
-    return found
+    pids = [pid]
+    for parent in pids:
+        pids += children.get(parent, [])
+    return pids
 
 
 def cpu_seconds(pids: list[int]) -> float:
-    """CPU time, user and system, that these processes have used; of one that has ended, nothing.
+    """Return the CPU time, user and system, that these processes have used. A process that has ended counts as 0.
 
-    utime + stime of /proc/PID/stat count in steps of 10 ms; where the kernel keeps schedstat, the same sum is there in
-    nanoseconds, for each thread.
+    Reads schedstat of each thread, in nanoseconds. If the kernel does not have it, reads utime + stime from
+    /proc/PID/stat, in clock ticks (usually 10 ms).
     """
     return sum(_precise_cpu(pid) or _coarse_cpu(pid) for pid in pids if Path(f"/proc/{pid}").exists())
 
@@ -41,21 +41,21 @@ def _coarse_cpu(pid: int) -> float:
 
 
 def _precise_cpu(pid: int) -> float:
-    def of_threads() -> Iterator[int]:
+    def nanoseconds() -> Iterator[int]:
         for task in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(OSError):
                 yield int((task / "schedstat").read_text().split()[0])
 
-    return sum(of_threads()) / 1e9
+    return sum(nanoseconds()) / 1e9
 
 
 def busy_seconds() -> float:
-    """CPU time that all processes of this machine have used."""
+    """Return the CPU seconds, user, nice and system, that all processes of this machine have used."""
     return sum(map(int, Path("/proc/stat").read_text().split(None, 4)[1:4])) * _TICK
 
 
 def memory_bytes(pids: list[int]) -> int:
-    """Memory in these processes, shared pages counted in parts (Pss)."""
+    """Return the memory of these processes. Each shared page is divided among the processes that share it (PSS)."""
     total = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -65,7 +65,7 @@ def memory_bytes(pids: list[int]) -> int:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that leads a session of its own, with all its children, at once."""
+    """Kill a process that was started in a new session, with its process group, and close its pipes."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

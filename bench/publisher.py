@@ -1,7 +1,7 @@
-"""Peatio's part: private orders to RabbitMQ, their AMQP frames made beforehand but for the time.
+"""Publishes orders to RabbitMQ in place of Peatio. Everything but the id is encoded in advance.
 
-An order's id is 10^15 + CLOCK_MONOTONIC in microseconds at its publication: sixteen digits, exact even as a double,
-from which clients.c tells how late it came.
+An order's id is 10^15 + CLOCK_MONOTONIC in microseconds at its publication. It has sixteen digits, so a double
+represents it exactly. From the id, clients.c calculates the latency.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _BODY = (
     b'"created_at":1712345678,"updated_at":1712345678,"trades_count":0}',
 )
 CHUNK = 200
-"""Events written at a time where they go out as fast as they can."""
+"""Events per write if they are published without a rate."""
 
 
 def stamp() -> int:
-    """An id that tells the time."""
+    """Return an order's id that contains the current time."""
     return ID_EPOCH + time.monotonic_ns() // 1000
 
 
 def body(number: int) -> bytes:
-    """An order as Peatio publishes it to `private.<uid>.order`."""
+    """Return the body of an order as Peatio publishes it to `private.<uid>.order`."""
     return b"%b%d%b" % (_BODY[0], number, _BODY[1])
 
 
 class Publisher:
-    """A connection to the broker that knows nothing but to publish.
+    """A connection to the broker that only publishes.
 
     Args:
         url: of the broker.
@@ -52,14 +52,14 @@ class Publisher:
         self._sock.settimeout(60)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the socket, without AMQP's closing handshake."""
         self._connection.collect()
 
     def publish(self, keys: Sequence[str], events: int, rate: float) -> None:
-        """Publish orders, the i-th to the i-th key and round again.
+        """Publish orders to the routing keys in turn.
 
         Args:
-            rate: events a second, each on its own; 0 for all as fast as the broker takes them.
+            rate: events per second, one per write; 0 to publish as fast as the broker accepts them.
         """
         size = len(body(stamp()))
         heads = [self._head(key, size) + _BODY[0] for key in keys]
@@ -77,7 +77,7 @@ class Publisher:
             send(b"%b%d%b" % (heads[number % len(heads)], stamp(), tail))
 
     def message(self, key: str, text: bytes) -> bytes:
-        """Return the frames that publish a body to a routing key, for `send`."""
+        """Return the frames that publish a body with a routing key, for `send`."""
         return self._head(key, len(text)) + text + b"\xce"
 
     def send(self, frames: bytes) -> None:
@@ -85,7 +85,7 @@ class Publisher:
         self._sock.sendall(frames)
 
     def _head(self, key: str, size: int) -> bytes:
-        """basic.publish, the content header and the head of the body's frame (AMQP 0-9-1 section 4.2)."""
+        """Return basic.publish, the content header and the head of the body frame (AMQP 0-9-1 section 4.2)."""
         method = struct.pack(">HHH", 60, 40, 0) + _short(EXCHANGE) + _short(key) + b"\x00"
         properties = struct.pack(">HHQH", 60, 0, size, 0x8000) + _short("application/json")
         return self._frame(1, method) + self._frame(2, properties) + struct.pack(">BHI", 3, self._channel, size)

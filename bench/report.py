@@ -1,4 +1,4 @@
-"""The results: medians as a table in Markdown, everything as JSON, and a picture."""
+"""Writes the results: medians as a Markdown table, all runs as JSON, and a chart."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNITS = {
 
 
 def figure_names(scenario: Scenario) -> Iterable[str]:
-    """The figures of a scenario, in order."""
+    """Return the names of a scenario's figures, in the order of measurement."""
     return [*([scenario.connect] if scenario.connect else []), *(load.figure for load in scenario.loads)]
 
 
@@ -30,7 +30,7 @@ class Results:
     """All values, by figure, unit and contestant.
 
     Attributes:
-        labels: the contestants by name.
+        labels: the contestants' labels by name.
     """
 
     def __init__(self) -> None:
@@ -39,30 +39,36 @@ class Results:
 
     @classmethod
     def read(cls, folder: Path) -> Results:
-        """What `write` wrote. SystemExit if that was on another machine."""
-        found, raw = cls(), json.loads((folder / "results.json").read_text())
+        """Return the results that `write` wrote. Raises SystemExit if they are from another machine."""
+        results, raw = cls(), json.loads((folder / "results.json").read_text())
         if raw["machine"] != _machine():
-            raise SystemExit(f"the results in {folder} are of another machine: {raw['machine']}")
-        found.labels = raw["contestants"]
+            raise SystemExit(
+                f"the results in {folder} are from another machine ({raw['machine']}); "
+                "omit --add, or name another folder with --into"
+            )
+        results.labels = raw["contestants"]
         for figure in raw["figures"]:
             for contestant, values in figure["runs"].items():
-                found._values[figure["figure"], figure["unit"]][contestant] = values
-        return found
+                results._values[figure["figure"], figure["unit"]][contestant] = values
+        return results
 
     def add(self, contestant: str, values: list[Value]) -> None:
-        """What a run brought."""
+        """Add the values of a run."""
         for value in values:
             self._values[value.figure, value.unit][contestant].append(round(value.value, 3))
 
     def medians(self) -> dict[tuple[str, str], dict[str, float]]:
-        """By figure and unit, then contestant."""
+        """Return the medians by figure and unit, then by contestant."""
         return {
             key: {name: statistics.median(values) for name, values in by_name.items()}
             for key, by_name in self._values.items()
         }
 
     def table(self) -> str:
-        """Markdown: a line for a figure and unit, a column for a contestant; first the figures over TLS."""
+        """Return the medians as Markdown: a row per figure and unit, a column per contestant.
+
+        Figures over TLS have a separate table, which comes first.
+        """
         medians = {key: by_name for key, by_name in self.medians().items() if key[1] in UNITS}
         tls = {key: by_name for key, by_name in medians.items() if key[0].startswith("wss-")}
         plain = {key: by_name for key, by_name in medians.items() if key not in tls}
@@ -80,7 +86,7 @@ class Results:
         return "\n".join(lines) + "\n"
 
     def others(self) -> str:
-        """How much other programs disturbed."""
+        """Return a sentence about the CPU that other programs used during the runs."""
         shares = [
             share
             for (_, unit), by_name in self._values.items()
@@ -88,10 +94,10 @@ class Results:
             for values in by_name.values()
             for share in values
         ]
-        return f"Other programs took {statistics.mean(shares):.0%} of the machine, at most {max(shares):.0%} in a run."
+        return f"Other programs used {statistics.mean(shares):.0%} of the CPU, at most {max(shares):.0%} in a run."
 
     def write(self, folder: Path) -> None:
-        """results.md, results.json and results.svg."""
+        """Write results.md, results.json and results.svg."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "results.md").write_text(f"{_HEAD}\n{self.table()}\n{_machine()}. {self.others()}\n")
         (folder / "results.json").write_text(json.dumps(self._raw(), indent=1, ensure_ascii=False) + "\n")
@@ -105,12 +111,12 @@ class Results:
         return {"machine": _machine(), "contestants": self.labels, "figures": figures}
 
 
-_HEAD = """# What `make bench` measured
+_HEAD = """# Results of `make bench`
 
-Medians of alternating runs. µs CPU: of the server's processes, and nginx's where it is in front, for an event
-(private), a delivery (fan-out) or a connection (connect). KB: memory of an authenticated connection that has been idle
-for 4 s. p50, p99: from publication to the client, with publisher, broker, server and clients on the same cores. Figures
-of different machines, or of different runs, do not compare; the columns of one run do.
+Medians of runs in which the servers took turns. µs CPU: CPU time of the server's processes, and of nginx if it is in
+front, per event (private), delivery (fan-out) or connection (connect). KB: memory per authenticated connection after
+4 s without traffic. p50, p99: latency from publication to the client, with publisher, broker, server and clients on the
+same cores. Compare only columns of one run, not figures of different machines or runs.
 """
 
 

@@ -1,10 +1,10 @@
-"""The CPU that OpenTelemetry's spans take in a worker's way of an event, without sockets, broker and exporter.
+"""Measure the CPU that OpenTelemetry's spans add to an event in a worker, without sockets, broker and exporter.
 
     python -m bench.spans
 
-Prints microseconds of CPU time for an order of a connected member, the median of many batches: without an SDK, and with
-one, for deliveries without a trace context, with one that is not sampled, and with one that is. In another checkout,
-which need not know spans, `python -m bench.spans --off` prints only the first, for a comparison.
+Prints the CPU time of an order of a connected member in microseconds, the median of many batches. First without an SDK,
+then with an SDK for deliveries without a trace context, with a context that is not sampled, and with a sampled one.
+`python -m bench.spans --off` prints only the first. For comparison, it also runs in checkouts without spans.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ ORDER = {"id": 1, "side": "sell", "price": "9120.5", "state": "wait", "market_id
 
 
 class AcceptingWire(Wire):
-    """A socket that accepts everything, and keeps nothing."""
+    """A socket that accepts all data and discards it."""
 
     def take(self, data: bytes | memoryview) -> int:
         return len(data)
 
 
 def microseconds(headers: dict[str, str]) -> float:
-    """Return the CPU time of an event, with these headers."""
+    """Return the CPU time of an event with these headers."""
     ingest = BrokerIngest(settings(AMQP_HISTORY="off"), SharedState(Revocations(0), Lockout(0)), WorkerCounters())
     flush: Any = ingest.router.batch.flush
     if hasattr(ingest, "_use_spans"):
@@ -59,7 +59,7 @@ def microseconds(headers: dict[str, str]) -> float:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     off = microseconds({})
     print(f"off: {off:.2f} us")
     if "--off" in sys.argv:
@@ -75,7 +75,7 @@ def main() -> None:
         ("sampled", {"traceparent": f"{context}1"}),
     ):
         took = microseconds(headers)
-        print(f"on, {what}: {took:.2f} us, {took / off:.2f} of off")
+        print(f"on, {what}: {took:.2f} us, {took / off:.2f} times off")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""What anonymous clients cost everybody else: names that nobody publishes, and floods of control frames.
+"""Measure how anonymous clients affect others: by subscribing to unused names, and by floods of control frames.
 
     python -m bench.strangers names [--connections 5000] [--same]
     python -m bench.strangers pongs [--connections 100]
 
-`names`: each of so many connections subscribes to 200 invented `-inc` streams, with `--same` all to the same. Prints
-the memory of the worker, and how long a ping of somebody else takes before and after they have come: the longest is the
-longest stall of the loop.
+`names`: each connection subscribes to 200 invented `-inc` streams, with `--same` all to the same 200. Prints the
+worker's memory and the latency of another client's pings, before these connections open and after they have subscribed.
+A long ping shows a blocked event loop.
 
-`pongs`: each of so many connections sends empty pongs at 60 KB/s, and one sends 3 MB/s. Prints the latency of orders
-of a member without and with them.
+`pongs`: each connection sends empty pongs at 60 KB/s, and one more sends 3 MB/s. Prints the latency of a member's
+orders without and with these floods.
 """
 
 from __future__ import annotations
@@ -26,18 +26,23 @@ from tests.support.raw_client import PING, PONG, RawClient, frame, text
 from tests.support.servers import RabbitMQ, scratch
 
 NAMES = 200
+"""Streams per connection."""
 SECONDS = 10.0
+"""Duration of a measurement."""
 EVERY = 0.005
+"""Pause between two orders, in seconds."""
 SLOW, FAST = 60_000, 3_000_000
-"""Bytes of pongs a second."""
+"""Rates of floods, in bytes of pongs per second."""
 STEP = 0.05
+"""Pause between two writes of a flood, in seconds."""
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m bench.strangers", description=__doc__)
-    parser.add_argument("what", choices=["names", "pongs"])
-    parser.add_argument("--connections", type=int)
-    parser.add_argument("--same", action="store_true")
+    parser.add_argument("what", choices=["names", "pongs"], help="what the anonymous clients send")
+    parser.add_argument("--connections", type=int, help="anonymous clients [names: 5000, pongs: 100]")
+    parser.add_argument("--same", action="store_true", help="all connections subscribe to the same streams")
     options = parser.parse_args()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -54,34 +59,38 @@ def main() -> None:
             pongs(gateway, broker, signer, options.connections or 100)
 
 
-def shown(seconds: list[float]) -> str:
+def summary(seconds: list[float]) -> str:
+    """Return the count and percentiles of these latencies."""
     milliseconds = sorted(one * 1000 for one in seconds)
     p50, p99 = statistics.median(milliseconds), milliseconds[int(len(milliseconds) * 0.99)]
-    return f"{len(seconds)} times: p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {milliseconds[-1]:.1f} ms"
+    return f"{len(seconds)} measured: p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {milliseconds[-1]:.1f} ms"
 
 
 def megabytes(gateway: GatewayProcess) -> float:
+    """Return the worker's memory (PSS)."""
     (worker,) = gateway.workers()
     rollup = Path(f"/proc/{worker}/smaps_rollup").read_text()
     return int(rollup.split("Pss:")[1].split()[0]) / 1024
 
 
 def pings(client: RawClient, seconds: float = SECONDS) -> list[float]:
-    found, until = [], time.monotonic() + seconds
+    """Send pings. Return the seconds until each pong."""
+    latencies, until = [], time.monotonic() + seconds
     while time.monotonic() < until:
         began = time.monotonic()
         client.send(frame(PING))
         while (answer := client.next()) is not None and answer.opcode != PONG:
             pass
-        found.append(time.monotonic() - began)
-        time.sleep(EVERY * 10)  # twenty a second, which any limit allows
-    return found
+        latencies.append(time.monotonic() - began)
+        time.sleep(EVERY * 10)  # at most twenty per second, which the limits of the gateway allow
+    return latencies
 
 
 def names(gateway: GatewayProcess, connections: int, same: bool) -> None:
+    """Measure subscriptions to unused names."""
     with contextlib.ExitStack() as stack:
-        honest = stack.enter_context(RawClient(gateway.port)).upgrade("/public?stream=btcusd.trades")
-        print(f"without them: {megabytes(gateway):.0f} MB; pings {shown(pings(honest))}", flush=True)
+        other = stack.enter_context(RawClient(gateway.port)).upgrade("/public?stream=btcusd.trades")
+        print(f"without subscriptions: {megabytes(gateway):.0f} MB; pings {summary(pings(other))}", flush=True)
         number = 0
         for _ in range(connections):
             client = stack.enter_context(RawClient(gateway.port)).upgrade("/public")
@@ -90,14 +99,17 @@ def names(gateway: GatewayProcess, connections: int, same: bool) -> None:
             while (answer := client.next()) is not None and b"subscribed" not in answer.payload:
                 pass
         time.sleep(2)
-        print(
-            f"with {connections} times {NAMES} names: {megabytes(gateway):.0f} MB; pings {shown(pings(honest))}",
-            flush=True,
-        )
+        clients = f"{connections} clients of {NAMES} names each"
+        print(f"with {clients}: {megabytes(gateway):.0f} MB; pings {summary(pings(other))}", flush=True)
 
 
 def flood(port: int, connections: int, rate: int, ready: object, end: object) -> None:
-    """Send empty pongs on so many connections, each at so many bytes a second, until told to stop."""
+    """Open connections and send empty pongs on each until `end` is set.
+
+    Args:
+        rate: bytes per second on each connection.
+        ready: set when all connections are open.
+    """
     clients = [RawClient(port).upgrade("/public?stream=btcusd.trades") for _ in range(connections)]
     chunk = frame(PONG) * (int(rate * STEP) // len(frame(PONG)))
     ready.set()  # type: ignore[attr-defined]
@@ -114,36 +126,37 @@ def flood(port: int, connections: int, rate: int, ready: object, end: object) ->
                 clients.remove(client)
                 ended += 1
         time.sleep(max(0.0, began + STEP - time.monotonic()))
-    print(f"of {connections} floods at {rate} B/s {ended} were disconnected", flush=True)
+    print(f"{ended} of {connections} floods at {rate} B/s were disconnected", flush=True)
 
 
 def pongs(gateway: GatewayProcess, broker: RabbitMQ, signer: Signer, connections: int) -> None:
+    """Measure floods of pongs."""
     with gateway.member(signer.token("IDANN")) as ann, Publisher(broker.url) as publisher:
 
         def orders() -> list[float]:
-            found, until, number = [], time.monotonic() + SECONDS, 0
+            latencies, until, number = [], time.monotonic() + SECONDS, 0
             while time.monotonic() < until:
                 number += 1
                 began = time.monotonic()
                 publisher.order("IDANN", number)
                 assert receive(ann)["orderbook"]["id"] == number
-                found.append(time.monotonic() - began)
+                latencies.append(time.monotonic() - began)
                 time.sleep(EVERY)
-            return found
+            return latencies
 
-        print(f"without floods: orders {shown(orders())}", flush=True)
+        print(f"without floods: orders {summary(orders())}", flush=True)
         context = multiprocessing.get_context("spawn")
         end = context.Event()
-        crowds = []
+        floods = []
         for count, rate in ((connections, SLOW), (1, FAST)):
             ready = context.Event()
-            crowds.append(context.Process(target=flood, args=(gateway.port, count, rate, ready, end)))
-            crowds[-1].start()
+            floods.append(context.Process(target=flood, args=(gateway.port, count, rate, ready, end)))
+            floods[-1].start()
             ready.wait()
-        print(f"with floods: orders {shown(orders())}", flush=True)
+        print(f"with floods: orders {summary(orders())}", flush=True)
         end.set()
-        for crowd in crowds:
-            crowd.join(10)
+        for process in floods:
+            process.join(10)
 
 
 if __name__ == "__main__":

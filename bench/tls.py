@@ -1,8 +1,8 @@
 """Compares `amqps` with `amqp`: how long a worker takes for a burst of private events. `python -m bench.tls`
 
-In turns, on one broker and machine, each with a gateway of one worker and one member's client. "Published" counts from
-the first event that is published to the last that the client has; "caught up" from the moment at which a worker that
-was stopped goes on, with all events waiting at the broker. CPU is the worker's own, in user and kernel.
+The schemes take turns on one broker, each with a gateway of one worker and one client. "Published" is the time from the
+first published event until the client has received the last one. "Caught up" begins when a stopped worker continues,
+while all events wait at the broker. CPU is the CPU time of the worker, user and system.
 """
 
 from __future__ import annotations
@@ -27,29 +27,33 @@ LIMIT_SECONDS: Final = 60.0
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Return the command-line options."""
     parser = argparse.ArgumentParser(prog="python -m bench.tls", description=__doc__)
-    parser.add_argument("--events", type=int, default=15_000, help="in a burst [15000]")
-    parser.add_argument("--rounds", type=int, default=3, help="of each, of which the median counts [3]")
-    parser.add_argument("--root", type=Path, default=ROOT, help="another checkout of this gateway, to measure that")
+    parser.add_argument("--events", type=int, default=15_000, help="events per burst [15000]")
+    parser.add_argument("--rounds", type=int, default=3, help="bursts of each kind; the median is printed [3]")
+    parser.add_argument("--root", type=Path, default=ROOT, help="measure another checkout of this gateway")
     return parser.parse_args()
 
 
-class Taken(NamedTuple):
-    """Seconds."""
+class Seconds(NamedTuple):
+    """The duration of a burst, and the CPU time of the worker."""
 
     wall: float
     cpu: float
 
 
 def cpu(pid: int) -> float:
-    """Seconds of CPU that a process has used."""
+    """Return the CPU seconds that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def burst(gateway: GatewayProcess, signer: Signer, broker: RabbitMQ, events: int, stopped: bool) -> Taken:
-    """Publish, and wait until the client has all of it."""
+def burst(gateway: GatewayProcess, signer: Signer, broker: RabbitMQ, events: int, stopped: bool) -> Seconds:
+    """Publish events, and wait until the client has received all of them.
+
+    Args:
+        stopped: whether the worker is stopped while the events are published.
+    """
     body = {"id": 1, "side": "sell", "price": "9120.5", "state": "wait", "market_id": "btcusd", "volume": "1.5"}
     with gateway.connect(compression=None, max_queue=None) as client, Publisher(broker.url) as publisher:
         receive(client)
@@ -68,13 +72,15 @@ def burst(gateway: GatewayProcess, signer: Signer, broker: RabbitMQ, events: int
             try:
                 client.recv(timeout=LIMIT_SECONDS)
             except TimeoutError:
-                raise SystemExit(f"{number} of {events} came; the gateway's log:\n{gateway.log()}") from None
-        return Taken(time.monotonic() - began, cpu(worker) - used)
+                raise SystemExit(f"{number} of {events} events arrived; log of the gateway:\n{gateway.log()}") from None
+        return Seconds(time.monotonic() - began, cpu(worker) - used)
 
 
 def main() -> None:
+    """Run the command."""
     options = arguments()
-    signer, found = Signer(), {(how, scheme): list[Taken]() for how in ("published", "caught up") for scheme in SCHEMES}
+    signer = Signer()
+    bursts = {(how, scheme): list[Seconds]() for how in ("published", "caught up") for scheme in SCHEMES}
     with scratch() as folder:
         broker = RabbitMQ(folder / "broker")
         try:
@@ -83,17 +89,17 @@ def main() -> None:
                     environ = {
                         **broker.environ(scheme),
                         **signer.environ,
-                        "SSL_CERT_FILE": str(broker.authority.cert),  # for a gateway that does not know AMQP_CA_FILE
+                        "SSL_CERT_FILE": str(broker.authority.cert),  # for checkouts that do not have AMQP_CA_FILE
                         "WEBSOCKET_OUTBOX_BYTES": str(2**28),
                         "PYTHONPATH": str(options.root),
                     }
                     gateway = GatewayProcess(folder, environ, cwd=options.root)
                     try:
                         for how, stopped in (("published", False), ("caught up", True)):
-                            taken = burst(gateway, signer, broker, options.events, stopped)
-                            found[how, scheme].append(taken)
+                            seconds = burst(gateway, signer, broker, options.events, stopped)
+                            bursts[how, scheme].append(seconds)
                             print(
-                                f"round {number + 1}: {scheme}, {how}: {taken.wall:.2f} s, CPU {taken.cpu:.2f} s",
+                                f"round {number + 1}: {scheme}, {how}: {seconds.wall:.2f} s, CPU {seconds.cpu:.2f} s",
                                 file=sys.stderr,
                             )
                     finally:
@@ -102,7 +108,7 @@ def main() -> None:
             broker.close()
     for how in ("published", "caught up"):
         for what, place in (("time", 0), ("CPU", 1)):
-            plain, tls = (statistics.median(taken[place] for taken in found[how, scheme]) for scheme in SCHEMES)
+            plain, tls = (statistics.median(seconds[place] for seconds in bursts[how, scheme]) for scheme in SCHEMES)
             ratio = tls / plain
             print(f"{options.events} events {how}, {what}: amqp {plain:.2f} s, amqps {tls:.2f} s, ratio {ratio:.2f}")
 

@@ -1,4 +1,4 @@
-"""A key pair for the run, and a signed session token for each member; made before any clock starts."""
+"""Makes a key pair for the run and a signed session token for each member, before anything is measured."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 @dataclass(frozen=True)
 class Keys:
-    """Where the public key (PEM) and the tokens, one a line, are."""
+    """The files of the public key (PEM) and of the tokens, one per line."""
 
     public_key: Path
     tokens: Path
 
 
 def uid(number: int) -> str:
-    """The uid of the number-th member, as Barong makes them."""
+    """Return the uid of a member, in the format of Barong."""
     return f"ID{number:010d}"
 
 
 def make(folder: Path, members: int) -> Keys:
-    """RS256, 2048 bits, claims as Barong sets them."""
+    """Write the key and the members' tokens to a folder: RS256, 2048 bits, with the claims that Barong sets."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     keys = Keys(folder / "public.pem", folder / "tokens")
     keys.public_key.write_bytes(

@@ -1,9 +1,9 @@
-"""What tracing one of 1,000 clients costs the 999 others.
+"""Measure how tracing one of 1,000 clients affects the other 999.
 
     python -m bench.trace [--seconds 10] [--rounds 3]
 
-The traced client receives 200 private events a second, and the others together as many. Prints a table: the worker's
-CPU and the latencies of the others, without a trace and with one. Fails if the trace does not have a line for every
+The traced client receives 200 private events per second, and the others together receive another 200. Prints a table of
+the worker's CPU and the others' latencies, without and with a trace. Fails if the trace does not have a line for every
 event of its client.
 """
 
@@ -24,12 +24,12 @@ from tests.support.servers import RabbitMQ, Redis, scratch, wait_until
 from tests.support.tracing import Tracer
 
 OTHERS, RATE = 999, 200
-WAYS = {"no trace": None, "traced": (), "traced with --bodies": ("--bodies",)}
-"""What is measured, and the options of `peatio-ws trace`; None for no trace."""
+MEASUREMENTS = {"no trace": None, "traced": (), "traced with --bodies": ("--bodies",)}
+"""The measurements, with the options of `peatio-ws trace`; None for no trace."""
 
 
-class Place(NamedTuple):
-    """What each measurement needs. The traced member has the number `OTHERS`."""
+class Setup(NamedTuple):
+    """The servers and clients that the measurements share. The traced member has the number `OTHERS`."""
 
     broker: RabbitMQ
     redis: Redis
@@ -39,12 +39,12 @@ class Place(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """One measurement.
+    """The result of a measurement.
 
     Attributes:
         cpu: of the worker, as a share of a core.
-        p50, p99: from publication to arrival at the others, in milliseconds.
-        lines: deliveries that the trace has shown.
+        p50, p99: latency of the others' events, from publication to arrival, in milliseconds.
+        lines: deliveries that the trace shows; 0 without a trace.
     """
 
     cpu: float
@@ -53,61 +53,67 @@ class Figures(NamedTuple):
     lines: int
 
 
-def measure(place: Place, seconds: int, words: tuple[str, ...] | None) -> Figures:
-    """Publish for some seconds, and trace the one client meanwhile unless `words` is None."""
-    if words is None:
-        return _publish(place, seconds, None)
-    with Tracer(place.redis.url, tokens.uid(OTHERS), *words) as tracer:
-        tracer.until(lambda: tracer.of("connection"), "the client is shown")
-        figures = _publish(place, seconds, tracer)
-    wait_until(lambda: _logged(place, "began") == _logged(place, "ended"), "the worker has ended the trace")
+def measure(setup: Setup, seconds: int, options: tuple[str, ...] | None) -> Figures:
+    """Publish events, and measure the worker and the other clients.
+
+    Args:
+        options: of `peatio-ws trace`; None to measure without a trace.
+    """
+    if options is None:
+        return _publish(setup, seconds, None)
+    with Tracer(setup.redis.url, tokens.uid(OTHERS), *options) as tracer:
+        tracer.until(lambda: tracer.of("connection"), "the trace shows the client")
+        figures = _publish(setup, seconds, tracer)
+    wait_until(lambda: _logged(setup, "began") == _logged(setup, "ended"), "the worker ended the trace")
     return figures
 
 
-def _logged(place: Place, what: str) -> int:
-    return place.gateway.log().count(f'"operator trace {what}"')
+def _logged(setup: Setup, what: str) -> int:
+    return setup.gateway.log().count(f'"operator trace {what}"')
 
 
-def _publish(place: Place, seconds: int, tracer: Tracer | None) -> Figures:
-    events, pids = RATE * seconds, place.gateway.workers()
+def _publish(setup: Setup, seconds: int, tracer: Tracer | None) -> Figures:
+    events, pids = RATE * seconds, setup.gateway.workers()
     own = f"private.{tokens.uid(OTHERS)}.order"
     keys = [key for number in range(OTHERS) for key in (own, f"private.{tokens.uid(number)}.order")]
-    publisher = Publisher(place.broker.url)
+    publisher = Publisher(setup.broker.url)
     try:
-        for clients in (place.others, place.traced):
+        for clients in (setup.others, setup.traced):
             clients.expect(events, seconds + 30)
         before = processes.cpu_seconds(pids)
         publisher.publish(keys, 2 * events, 2 * RATE)
-        got, got_traced = place.others.received(), place.traced.received()
+        got, got_traced = setup.others.received(), setup.traced.received()
         cpu = processes.cpu_seconds(pids) - before
     finally:
         publisher.close()
     if (got.frames, got_traced.frames) != (events, events):
-        raise RuntimeError(f"{got.frames} and {got_traced.frames} of {events} frames came")
+        raise RuntimeError(
+            f"of {events} frames each, {got.frames} arrived at the others and {got_traced.frames} at the traced client"
+        )
     lines = 0
     if tracer is not None:
-        tracer.until(lambda: len(tracer.of("delivered")) >= events, "every delivery is shown")
+        tracer.until(lambda: len(tracer.of("delivered")) >= events, "the trace shows every delivery")
         lines = len(tracer.of("delivered"))
         if lines != events or tracer.of("omitted"):
-            raise RuntimeError(f"the trace has {lines} lines for {events} events, and {len(tracer.of('omitted'))} gaps")
+            raise RuntimeError(f"the trace has {lines} lines for {events} events and {len(tracer.of('omitted'))} gaps")
     return Figures(cpu / seconds, got.p50 / 1000, got.p99 / 1000, lines)
 
 
-def _table(found: dict[str, list[Figures]]) -> str:
+def _table(results: dict[str, list[Figures]]) -> str:
     rows = [("", "CPU of the worker", "p50, ms", "p99, ms (each run)", "lines")]
-    for way, runs in found.items():
+    for label, runs in results.items():
         cpu, p50 = (statistics.median(getattr(run, name) for run in runs) for name in ("cpu", "p50"))
         each = ", ".join(f"{run.p99:.2f}" for run in runs)
         p99 = f"{statistics.median(run.p99 for run in runs):.2f} ({each})"
-        rows.append((way, f"{cpu:.1%}", f"{p50:.2f}", p99, ", ".join(str(run.lines) for run in runs)))
+        rows.append((label, f"{cpu:.1%}", f"{p50:.2f}", p99, ", ".join(str(run.lines) for run in runs)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
 def run(folder: Path, seconds: int, rounds: int) -> dict[str, list[Figures]]:
-    """Measure each way in turns, with the same connections."""
+    """Measure without and with a trace in turn, over the same connections. Return the results by name."""
     broker, redis = RabbitMQ(folder / "broker"), Redis(folder / "redis")
-    keys, found = tokens.make(folder, OTHERS + 1), dict[str, list[Figures]]()
+    keys, results = tokens.make(folder, OTHERS + 1), dict[str, list[Figures]]()
     one, public = folder / "one", base64.b64encode(keys.public_key.read_bytes()).decode()
     one.write_text(keys.tokens.read_text().splitlines()[OTHERS] + "\n")
     gateway = None
@@ -117,25 +123,25 @@ def run(folder: Path, seconds: int, rounds: int) -> dict[str, list[Figures]]:
         with Clients(program, keys.tokens, OTHERS) as others, Clients(program, one, 1) as traced:
             others.open(gateway.port, "/", OTHERS, 1)
             traced.open(gateway.port, "/", 1, 0)
-            place = Place(broker, redis, gateway, others, traced)
-            measure(place, 1, None)  # warm
+            setup = Setup(broker, redis, gateway, others, traced)
+            measure(setup, 1, None)  # warm-up
             for _ in range(rounds):
-                for way, words in WAYS.items():
-                    found.setdefault(way, []).append(measure(place, seconds, words))
-                    print(f"{way}: {found[way][-1]}", flush=True)
+                for name, options in MEASUREMENTS.items():
+                    results.setdefault(name, []).append(measure(setup, seconds, options))
+                    print(f"{name}: {results[name][-1]}", flush=True)
     finally:
         if gateway is not None:
             gateway.stop()
         redis.kill()
         broker.close()
-    return found
+    return results
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m bench.trace", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=10, help="duration of a measurement [10]")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions of each measurement [3]")
     options = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 5000), hard))

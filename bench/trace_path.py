@@ -1,9 +1,9 @@
-"""The CPU that a trace takes in the worker's way of an event, without sockets, broker and Redis.
+"""Measure the CPU that a trace adds to an event in a worker, without sockets, broker and Redis.
 
     python -m bench.trace_path
 
-Prints microseconds of CPU time, the median of many turns, so that other programs on the machine matter little: a
-delivery to 1,000 clients without a trace and with one of them traced, and a message of a trace with 200 lines.
+Prints CPU times in microseconds: a delivery to 1,000 clients before, during and after a trace of one of them, and a
+message of a trace with 200 lines. Each is the median of many repetitions, so other programs hardly change it.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from peatio_ws.transport.frames import text_frame
 from peatio_ws.transport.outbox import Outbox, flush_all, put_all
 from tests.unit.samples import Wire
 
-CLIENTS, TURNS = 1000, 400
+CLIENTS, REPETITIONS = 1000, 400
 FRAME = text_frame(
     b'{"btcusd.trades":{"trades":[{"tid":1,"taker_type":"buy","date":1,"price":"9120.5","amount":"1.5"}]}}'
 )
 
 
 class AcceptingWire(Wire):
-    """A socket that accepts everything, and keeps nothing."""
+    """A socket that accepts all data and discards it."""
 
     def take(self, data: bytes | memoryview) -> int:
         return len(data)
 
 
-def watched(outbox: Outbox) -> tuple[Watch, Trace]:
-    """Trace the connection of an outbox."""
+def start_trace(outbox: Outbox) -> tuple[Watch, Trace]:
+    """Start a trace of the connection of an outbox."""
     inbox = SimpleNamespace(decoder=FrameDecoder(1000))
     ws = SimpleNamespace(id="c1", outbox=outbox, inbox=inbox, opened=time.monotonic())
     status = ConnectionStatus("ranger", False, 1, "ID1")
@@ -49,18 +49,18 @@ def watched(outbox: Outbox) -> tuple[Watch, Trace]:
     return watch, trace
 
 
-def microseconds(work: Callable[[], object], turns: int = TURNS) -> float:
-    """Return the median CPU time of some work."""
+def microseconds(function: Callable[[], object], repetitions: int = REPETITIONS) -> float:
+    """Return the median CPU time of a function."""
     times = []
-    for _ in range(turns):
+    for _ in range(repetitions):
         began = time.thread_time()
-        work()
+        function()
         times.append(time.thread_time() - began)
     return statistics.median(times) * 1e6
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     outboxes: list[Any] = [Outbox(AcceptingWire(), 2**20, 10.0) for _ in range(CLIENTS)]  # type: ignore[arg-type]
 
     def deliver() -> None:
@@ -70,15 +70,15 @@ def main() -> None:
 
     for _ in range(3):
         without = microseconds(deliver)
-        watch, trace = watched(outboxes[CLIENTS // 2])
+        watch, trace = start_trace(outboxes[CLIENTS // 2])
         traced = microseconds(deliver)
         lines = len(trace._lines) - 1
         sending = microseconds(trace._send, lines // LINES_AT_ONCE)
         watch.end()
         after = microseconds(deliver)
         print(
-            f"a delivery to {CLIENTS} clients: {without:.0f} before, {traced:.0f} with one traced ({lines} lines), "
-            f"{after:.0f} after; {LINES_AT_ONCE} lines for Redis: {sending:.0f}"
+            f"a delivery to {CLIENTS} clients: {without:.0f} us untraced, {traced:.0f} us with one client traced "
+            f"({lines} lines), {after:.0f} us after; a message of {LINES_AT_ONCE} lines: {sending:.0f} us"
         )
 
 

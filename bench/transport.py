@@ -1,8 +1,9 @@
-"""The transport over `ws` and `wss`, side by side: a client that stops reading, pings, drain, and a soak.
+"""Compare the transport over `ws` and `wss`: a client that stops reading, pings, a drain, and a soak.
 
     python -m bench.transport [--seconds 10] [--soak 30]
 
-Prints a table. Each figure is measured plain and then over TLS, one worker each, with 1,000 clients.
+Prints a table. Each figure is measured without TLS and then over TLS, with one worker. The backlog has 20 clients, the
+other figures have 1,000.
 """
 
 from __future__ import annotations
@@ -32,20 +33,22 @@ from tests.support.swarm import Swarm
 CLIENTS, RATE = 1000, 200
 UID = "IDSLOW000001"
 BACKLOG = 12_000
+"""Events."""
 PING_PAUSE = 0.02
+"""Seconds."""
 WINDOW = 4096
-"""Bytes that the slow client's kernel takes."""
+"""Receive buffer of the slow client, in bytes."""
 
 Rows = dict[str, str]
-"""Figures by name."""
+"""Values of the table by name."""
 
 
-class Place(NamedTuple):
-    """What each measurement needs.
+class Setup(NamedTuple):
+    """The programs and servers that the measurements share.
 
     Attributes:
-        clients: clients.c, compiled.
-        certificate: None without TLS.
+        clients: the compiled clients.c.
+        certificate: of the gateway; None without TLS.
     """
 
     folder: Path
@@ -56,10 +59,12 @@ class Place(NamedTuple):
 
     @property
     def trusted(self) -> ssl.SSLContext | None:
+        """The context of clients that trust the certificate; None without TLS."""
         return self.certificate.trusted() if self.certificate else None
 
     @contextmanager
     def gateway(self) -> Iterator[GatewayProcess]:
+        """Run a gateway."""
         environ = {"AMQP_URL": self.broker.url, **self.signer.environ, "WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER": "0"}
         environ["WEBSOCKET_SEND_TIMEOUT"] = "3"
         gateway = GatewayProcess(self.folder, environ | (self.certificate.environ if self.certificate else {}))
@@ -69,57 +74,60 @@ class Place(NamedTuple):
             gateway.stop()
 
 
-def with_and_without_slow_client(place: Place, seconds: int) -> Rows:
-    """Latencies of 1,000 clients of 200 events a second each, and the pings of another client meanwhile."""
+def with_and_without_slow_client(setup: Setup, seconds: int) -> Rows:
+    """Measure the latency of 1,000 clients that receive 200 events per second each, and of another client's pings.
+
+    First without and then with a client that stops reading.
+    """
     rows: Rows = {}
     for with_slow in (False, True):
-        rows |= _fan_out(place, seconds, with_slow)
+        rows |= _fan_out(setup, seconds, with_slow)
     return rows
 
 
-def _fan_out(place: Place, seconds: int, with_slow: bool) -> Rows:
-    tokens = place.folder / "transport-tokens"
-    tokens.write_text(place.signer.token(UID) + "\n")
-    publisher, key = Publisher(place.broker.url), [f"private.{UID}.order"]
-    who = "with a client that stops reading" if with_slow else "all clients read"
+def _fan_out(setup: Setup, seconds: int, with_slow: bool) -> Rows:
+    tokens = setup.folder / "transport-tokens"
+    tokens.write_text(setup.signer.token(UID) + "\n")
+    publisher, key = Publisher(setup.broker.url), [f"private.{UID}.order"]
+    case = "with a client that stops reading" if with_slow else "all clients read"
     try:
         with (
-            place.gateway() as gateway,
-            Clients(place.clients, tokens, CLIENTS, place.certificate is not None) as traders,
+            setup.gateway() as gateway,
+            Clients(setup.clients, tokens, CLIENTS, setup.certificate is not None) as traders,
             Swarm() as swarm,
         ):
             traders.open(gateway.port, "/", CLIENTS, 0)
-            if with_slow:  # it reads no more
-                swarm.add(gateway.port, [place.signer.token(UID)], window=WINDOW, tls=place.trusted)
+            if with_slow:  # it does not read after it has authenticated
+                swarm.add(gateway.port, [setup.signer.token(UID)], window=WINDOW, tls=setup.trusted)
             traders.expect(CLIENTS * RATE, 30)
             publisher.publish(key, RATE, RATE)
             traders.received()
             memory = _memory(gateway)
             traders.expect(CLIENTS * RATE * seconds, seconds + 30)
-            with _pings(place, gateway) as times:
+            with _pings(setup, gateway) as times:
                 publisher.publish(key, RATE * seconds, RATE)
                 got = traders.received()
             if got.frames != CLIENTS * RATE * seconds:
-                raise RuntimeError(f"{who}: {got.frames} frames came")
+                raise RuntimeError(f"{case}: {got.frames} of {CLIENTS * RATE * seconds} frames arrived")
             closed = 'peatio_ws_closes_total{code="4413"}'
-            wait_until(lambda: gateway.metric(closed) == with_slow, f"{who}: the slow client is closed, and no other")
+            wait_until(lambda: gateway.metric(closed) == with_slow, f"{case}: only the slow client is closed")
             return {
-                f"{who}: p50 of an event, ms": f"{got.p50 / 1000:.1f}",
-                f"{who}: p99 of an event, ms": f"{got.p99 / 1000:.1f}",
-                f"{who}: p50 of a ping, ms": f"{statistics.median(times):.1f}",
-                f"{who}: p99 of a ping, ms": f"{statistics.quantiles(times, n=100)[98]:.1f}",
-                f"{who}: memory of the worker, before and after, MB": f"{memory:.1f}, {_memory(gateway):.1f}",
+                f"{case}: p50 of an event, ms": f"{got.p50 / 1000:.1f}",
+                f"{case}: p99 of an event, ms": f"{got.p99 / 1000:.1f}",
+                f"{case}: p50 of a ping, ms": f"{statistics.median(times):.1f}",
+                f"{case}: p99 of a ping, ms": f"{statistics.quantiles(times, n=100)[98]:.1f}",
+                f"{case}: memory of the worker, before and after, MB": f"{memory:.1f}, {_memory(gateway):.1f}",
             }
     finally:
         publisher.close()
 
 
 @contextmanager
-def _pings(place: Place, gateway: GatewayProcess) -> Iterator[list[float]]:
-    """Ping all the time from another connection. The list has the times until each pong, in milliseconds."""
+def _pings(setup: Setup, gateway: GatewayProcess) -> Iterator[list[float]]:
+    """Send pings repeatedly on another connection. The list receives the time until each pong, in milliseconds."""
     times: list[float] = []
     over = threading.Event()
-    with gateway.connect("public?stream=a.trades", **_options(place)) as client:
+    with gateway.connect("public?stream=a.trades", **_options(setup)) as client:
 
         def ping() -> None:
             while not over.is_set():
@@ -137,24 +145,24 @@ def _pings(place: Place, gateway: GatewayProcess) -> Iterator[list[float]]:
             thread.join()
 
 
-def _options(place: Place) -> dict[str, object]:
-    return {"ssl": place.trusted, "server_hostname": "localhost"} if place.certificate else {}
+def _options(setup: Setup) -> dict[str, object]:
+    return {"ssl": setup.trusted, "server_hostname": "localhost"} if setup.certificate else {}
 
 
 def _memory(gateway: GatewayProcess) -> float:
-    """Megabytes of the worker."""
+    """Return the worker's memory (PSS) in megabytes."""
     (worker,) = gateway.workers()
     return int(Path(f"/proc/{worker}/smaps_rollup").read_text().split("Pss:")[1].split()[0]) / 1024
 
 
-def ping_behind_a_backlog(place: Place) -> Rows:
-    """A worker stops while 12,000 events and a ping arrive, and then continues."""
-    publisher = Publisher(place.broker.url)
+def ping_behind_backlog(setup: Setup) -> Rows:
+    """Measure a worker that is stopped while 12,000 events and a ping arrive, and then continues."""
+    publisher = Publisher(setup.broker.url)
     try:
-        with place.gateway() as gateway, Swarm() as swarm:
-            swarm.add(gateway.port, [place.signer.token(UID)] * 20, tls=place.trusted)
+        with setup.gateway() as gateway, Swarm() as swarm:
+            swarm.add(gateway.port, [setup.signer.token(UID)] * 20, tls=setup.trusted)
             (worker,) = gateway.workers()
-            with gateway.connect("public?stream=a.trades", **_options(place)) as client:
+            with gateway.connect("public?stream=a.trades", **_options(setup)) as client:
                 os.kill(worker, signal.SIGSTOP)
                 publisher.publish([f"private.{UID}.order"], BACKLOG, 0)
                 pong = client.ping()
@@ -162,7 +170,10 @@ def ping_behind_a_backlog(place: Place) -> Rows:
                 os.kill(worker, signal.SIGCONT)
                 pong.wait()
                 ping = time.monotonic() - began
-                swarm.until(lambda: all(len(one.texts) == BACKLOG + 2 for one in swarm.clients), "the backlog came")
+                swarm.until(
+                    lambda: all(len(client.texts) == BACKLOG + 2 for client in swarm.clients),
+                    "all clients received the backlog",
+                )
             took = time.monotonic() - began
     finally:
         publisher.close()
@@ -172,16 +183,16 @@ def ping_behind_a_backlog(place: Place) -> Rows:
     }
 
 
-def drain(place: Place) -> Rows:
-    """SIGTERM to a gateway with 1,000 members."""
-    with place.gateway() as gateway, Swarm() as swarm:
-        tokens = [place.signer.token(f"ID{number}") for number in range(CLIENTS)]
-        swarm.add(gateway.port, tokens, tls=place.trusted)
+def drain(setup: Setup) -> Rows:
+    """Send SIGTERM to a gateway with 1,000 members, and measure how it drains."""
+    with setup.gateway() as gateway, Swarm() as swarm:
+        tokens = [setup.signer.token(f"ID{number}") for number in range(CLIENTS)]
+        swarm.add(gateway.port, tokens, tls=setup.trusted)
         process = gateway.process
         assert process is not None
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        swarm.until(lambda: all(client.ended for client in swarm.clients), "all are disconnected")
+        swarm.until(lambda: all(client.ended for client in swarm.clients), "all clients are disconnected")
         ended = time.monotonic() - began
         process.wait(30)
         exited = time.monotonic() - began
@@ -193,9 +204,9 @@ def drain(place: Place) -> Rows:
     }
 
 
-def coming_and_going(place: Place, seconds: int) -> Rows:
-    """`make soak`: each second 2 % of the clients disconnect and are replaced."""
-    before, after, got = soak(place.folder, place.broker, seconds, CLIENTS, RATE * 4, tls=place.certificate is not None)
+def connection_turnover(setup: Setup, seconds: int) -> Rows:
+    """Run the soak of `make soak`: each second, 2 % of the clients disconnect and are replaced."""
+    before, after, got = soak(setup.folder, setup.broker, seconds, CLIENTS, RATE * 4, tls=setup.certificate is not None)
     names = {"greenlets": "greenlets", "descriptors": "descriptors", "kilobytes": "memory of the worker, KB"}
     return {"soak: events delivered": f"{got:,}"} | {
         f"soak: {name}, before and after": f"{before[key]:,}, {after[key]:,}" for key, name in names.items()
@@ -203,25 +214,26 @@ def coming_and_going(place: Place, seconds: int) -> Rows:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m bench.transport", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--seconds", type=int, default=10, help="of events, without and with a slow client")
-    parser.add_argument("--soak", type=int, default=30, help="seconds of clients that come and go")
+    parser.add_argument("--seconds", type=int, default=10, help="seconds of events, without and with a slow client")
+    parser.add_argument("--soak", type=int, default=30, help="seconds of the soak")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    measurements: list[Callable[[Place], Rows]] = [
-        lambda place: with_and_without_slow_client(place, options.seconds),
-        ping_behind_a_backlog,
+    measurements: list[Callable[[Setup], Rows]] = [
+        lambda setup: with_and_without_slow_client(setup, options.seconds),
+        ping_behind_backlog,
         drain,
-        lambda place: coming_and_going(place, options.soak),
+        lambda setup: connection_turnover(setup, options.soak),
     ]
     with scratch() as folder:
         clients = native_code.build("clients", folder)
         broker = RabbitMQ(folder / "broker")
-        plain = Place(folder, broker, clients, None, Signer())
+        plain = Setup(folder, broker, clients, None, Signer())
         try:
             print("| | `ws` | `wss` |\n| --- | ---: | ---: |")
             for measure in measurements:
-                rows = [measure(place) for place in (plain, plain._replace(certificate=Certificate(folder / "tls")))]
+                rows = [measure(setup) for setup in (plain, plain._replace(certificate=Certificate(folder / "tls")))]
                 for name, value in rows[0].items():
                     print(f"| {name} | {value} | {rows[1][name]} |", flush=True)
         finally:

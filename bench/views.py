@@ -1,9 +1,10 @@
-"""What views of a book cost: 1,000 followers of a book of 800 levels that changes 500 times a second.
+"""Measure what views of an order book cost: 1,000 followers, 800 levels, 500 changes per second.
 
     python -m bench.views [--clients 1000] [--rate 500] [--seconds 5] [--rounds 3]
 
-One gateway of one worker. Each round follows the same changes in turns: by nobody, by `-inc`, and by views. Prints the
-CPU of the worker and the bytes that it sends, for each change and for each frame, and both as shares of `-inc`.
+One gateway with one worker. Each round publishes the same changes several times: without followers, with followers of
+`-inc`, and with followers of each view. Prints the worker's CPU time and the bytes per client, both also as shares of
+those of `-inc`, the frames per client, and the CPU time per frame sent.
 """
 
 from __future__ import annotations
@@ -24,27 +25,28 @@ from tests.support.followers import Feeding, Market
 from tests.support.gateway import GatewayProcess, Publisher, Signer
 from tests.support.servers import RabbitMQ, scratch
 
-FOLLOWED: Final = ("", "-inc", "-inc@100ms", "-inc@250ms", "-inc@1000ms", "-top@20", "-top@20/100ms", "-top@5/1000ms")
+SUFFIXES: Final = ("", "-inc", "-inc@100ms", "-inc@250ms", "-inc@1000ms", "-top@20", "-top@20/100ms", "-top@5/1000ms")
 LIMIT_SECONDS: Final = 120.0
 QUIET_SECONDS: Final = 1.5
-"""So long after the last byte nothing more comes."""
+"""After this time without data, the clients have received everything."""
 LEVELS: Final = 400
-"""Of each side."""
+"""Price levels of each side."""
 TYPICAL_DEPTH: Final = 15
-"""Changes are this many levels away from the best price, on average."""
+"""Average distance of a change from the best price, in levels."""
 
 
 def arguments() -> argparse.Namespace:
+    """Return the command-line options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", type=int, default=1000)
-    parser.add_argument("--rate", type=int, default=500, help="changes a second")
-    parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clients", type=int, default=1000, help="followers [1000]")
+    parser.add_argument("--rate", type=int, default=500, help="changes per second [500]")
+    parser.add_argument("--seconds", type=int, default=5, help="seconds of changes [5]")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions; medians are printed [3]")
     return parser.parse_args()
 
 
 class TradedMarket(Market):
-    """A market whose prices change the more often the better they are, as where orders meet."""
+    """A market whose prices change more often near the best price, as on a real exchange."""
 
     def _change(self, levels: int) -> dict[str, list[list[str]]]:
         side = self._random.choice(("asks", "bids"))
@@ -53,13 +55,13 @@ class TradedMarket(Market):
         return {side: [[f"{100 + step if side == 'asks' else 99.9 - step:.2f}", volume]]}
 
 
-class Taken(NamedTuple):
-    """Totals of one run.
+class Totals(NamedTuple):
+    """Totals of a run. The first book does not count.
 
     Attributes:
-        cpu: seconds of the worker.
-        sent: bytes that a client received, without the first book.
-        frames: how many frames a client received, without the first book.
+        cpu: CPU seconds of the worker.
+        sent: bytes that each client received, on average.
+        frames: frames that the first client received.
     """
 
     cpu: float
@@ -68,10 +70,10 @@ class Taken(NamedTuple):
 
 
 class Readers:
-    """Clients that count what they receive, in one thread."""
+    """Clients in one thread that count the bytes that they receive."""
 
     def __init__(self, port: int, count: int, stream: str) -> None:
-        self.received, self._frames = 0, 0
+        self.received = 0
         self._selector = selectors.DefaultSelector()
         for number in range(count):
             sock = socket.create_connection(("127.0.0.1", port), LIMIT_SECONDS, (f"127.0.4.{number % 250 + 1}", 0))
@@ -85,7 +87,7 @@ class Readers:
         self.first = b""  # what the first client received
 
     def read(self, until_quiet: float) -> None:
-        """Read until nothing has come for this many seconds."""
+        """Read until no data has arrived for this many seconds."""
         deadline = time.monotonic() + LIMIT_SECONDS
         while ready := self._selector.select(until_quiet):
             for key, _ in ready:
@@ -99,43 +101,49 @@ class Readers:
                 raise TimeoutError(f"still sending after {LIMIT_SECONDS:g} s")
 
     def close(self) -> None:
+        """Close all connections."""
         for key in list(self._selector.get_map().values()):
             self._selector.unregister(key.fileobj)
             key.fileobj.close()  # type: ignore[union-attr]
         self._selector.close()
 
 
-def run(gateway: GatewayProcess, broker: RabbitMQ, market: Market, followed: str, options: argparse.Namespace) -> Taken:
-    """Publish all changes once."""
+def run(gateway: GatewayProcess, broker: RabbitMQ, market: Market, suffix: str, options: argparse.Namespace) -> Totals:
+    """Publish all changes once, and return what the worker used and sent.
+
+    Args:
+        suffix: of the stream that the clients follow; empty to run without clients.
+    """
     with Publisher(broker.url) as publisher:
         publisher.event(f"public.{market.name}-snap", market.snapshots([0])[0])
-    stream = f"{market.name}{followed}"
-    readers = Readers(gateway.port, options.clients if followed else 0, stream)
+    stream = f"{market.name}{suffix}"
+    readers = Readers(gateway.port, options.clients if suffix else 0, stream)
     with contextlib.closing(readers):
-        if followed:
+        if suffix:
             readers.read(QUIET_SECONDS)
         before, readers.received, readers.first = processes.cpu_seconds(gateway.workers()), 0, b""
         with Feeding(broker.url, market, options.rate, snapshots=()) as feeding:
             while feeding.sent < market.last:
-                if followed:
+                if suffix:
                     readers.read(0.01)
                 else:
                     time.sleep(0.01)
-            if followed:
+            if suffix:
                 readers.read(QUIET_SECONDS)
             else:
                 time.sleep(QUIET_SECONDS)
         cpu = processes.cpu_seconds(gateway.workers()) - before
         frames = readers.first.count(f'{{"{stream}":'.encode())
-        return Taken(cpu, readers.received / options.clients, frames)
+        return Totals(cpu, readers.received / options.clients, frames)
 
 
 def main() -> None:
+    """Run the command."""
     options = arguments()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, options.clients + 1_000)), hard))
     changes = options.rate * options.seconds
-    results: dict[str, list[Taken]] = {followed: [] for followed in FOLLOWED}
+    results: dict[str, list[Totals]] = {suffix: [] for suffix in SUFFIXES}
     with scratch() as folder:
         broker = RabbitMQ(folder / "rabbitmq")
         signer = Signer()
@@ -143,25 +151,24 @@ def main() -> None:
         gateway = GatewayProcess(folder, environ)
         try:
             for round_ in range(options.rounds):
-                for followed in FOLLOWED:
-                    market = TradedMarket(f"bench{round_}{FOLLOWED.index(followed)}.ob", changes, LEVELS)
-                    results[followed].append(run(gateway, broker, market, followed, options))
+                for suffix in SUFFIXES:
+                    market = TradedMarket(f"bench{round_}{SUFFIXES.index(suffix)}.ob", changes, LEVELS)
+                    results[suffix].append(run(gateway, broker, market, suffix, options))
         finally:
             gateway.stop()
             broker.close()
-    whole = {
-        followed: [statistics.median(part) for part in zip(*taken, strict=True)] for followed, taken in results.items()
+    medians = {
+        suffix: [statistics.median(part) for part in zip(*runs, strict=True)] for suffix, runs in results.items()
     }
-    idle, all_of_it = whole[""][0], whole["-inc"]
-    print(
-        f"{options.clients} followers, {changes} changes at {options.rate} a second, {options.rounds} rounds, medians"
-    )
-    print(f"{'followed':15} {'CPU s':>7} {'of -inc':>8} {'bytes':>9} {'of -inc':>8} {'frames':>7} {'µs a send':>10}")
-    for followed, (cpu, sent, frames) in whole.items():
+    idle, increments = medians[""][0], medians["-inc"]
+    load = f"{options.clients} followers, {changes} changes at {options.rate} per second"
+    print(f"{load}, medians of {options.rounds} rounds")
+    print(f"{'stream':15} {'CPU s':>7} {'of -inc':>8} {'bytes':>9} {'of -inc':>8} {'frames':>7} {'µs a frame':>10}")
+    for suffix, (cpu, sent, frames) in medians.items():
         sends = frames * options.clients
         print(
-            f"{followed or 'nobody':15} {cpu:7.2f} {cpu / all_of_it[0]:8.3f} {sent:9.0f} {sent / all_of_it[1]:8.3f} "
-            f"{frames:7.0f} {(cpu - idle) / sends * 1e6 if sends else 0:10.2f}"
+            f"{suffix or 'no followers':15} {cpu:7.2f} {cpu / increments[0]:8.3f} "
+            f"{sent:9.0f} {sent / increments[1]:8.3f} {frames:7.0f} {(cpu - idle) / sends * 1e6 if sends else 0:10.2f}"
         )
 
 
