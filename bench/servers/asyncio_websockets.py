@@ -1,4 +1,4 @@
-"""A gateway for private orders, as simple as a day's work with asyncio, websockets, aio-pika and uvloop."""
+"""A minimal gateway for private orders, with asyncio, websockets, aio-pika and uvloop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-/* A gateway for private orders, as simple as a day's work with Node's ws and amqplib. */
+/* A minimal gateway for private orders, with Node's ws and amqplib. */
 import { createPublicKey, randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";

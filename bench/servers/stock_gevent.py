@@ -1,4 +1,4 @@
-"""A gateway for private orders, as simple as a day's work with unmodified gevent-websocket and kombu.
+"""A minimal gateway for private orders, with unmodified gevent-websocket and kombu.
 
 Each client has a queue and a greenlet that sends from it. gunicorn serves it with gevent-websocket's worker.
 """
