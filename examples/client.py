@@ -5,7 +5,8 @@ r"""Print a member's orders and trades, one line of JSON each; reconnect as need
         .venv/bin/python examples/client.py ws://127.0.0.1:8080/ IDDEMO000001
 
 URL and UID can also be set in the environment (UID with `env`, because it is read-only in bash), like the settings of
-the token (`session_token.py`). The package `peatio_client` (`clients/python`) reconnects and resumes.
+the token (`session_token.py`). An environment other than `.venv` also needs the package `pyjwt[crypto]`, which signs
+the token. The package `peatio_client` (`clients/python`) reconnects and resumes.
 """
 
 import argparse
