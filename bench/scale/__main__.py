@@ -1,9 +1,9 @@
-"""How much an exchange needs, from measured costs: CPU, bytes a second and memory of gateways, RabbitMQ and Redis.
+"""Calculates the CPU, network traffic and memory of gateways, RabbitMQ and Redis for an exchange, from measured costs.
 
     python -m bench.scale --hosts 3 --workers 4 --clients 50000 --public 500 --private 200
 
-Prints a table, and which resource is the limit first. The costs are those of bench/results/scale/costs.json, which
-`python -m bench.scale.measure` makes. `model.py` has the formulas.
+Prints a table of the resources and the one that reaches its limit first. The costs are in
+bench/results/scale/costs.json, which `python -m bench.scale.measure` writes. The formulas are in `model.py`.
 """
 
 from __future__ import annotations
@@ -17,37 +17,49 @@ from bench.scale.report import Capacity, report
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
-    """Return the options of a command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--hosts", type=int, default=2, help="with one gateway each [%(default)s]")
-    add("--workers", type=int, default=4, help="of each host [%(default)s]")
-    add("--nodes", type=int, default=1, choices=(1, CLUSTER), help="of RabbitMQ [%(default)s]")
+    add("--hosts", type=int, default=2, help="hosts, with one gateway each [%(default)s]")
+    add("--workers", type=int, default=4, help="workers per host [%(default)s]")
+    add("--nodes", type=int, default=1, choices=(1, CLUSTER), help="RabbitMQ nodes [%(default)s]")
     add("--clients", type=float, default=10_000, help="open connections [%(default)s]")
-    add("--members", type=float, help="how many of them are authenticated [all]")
-    add("--private", type=float, default=100, help="private events a second, of the whole exchange [%(default)s]")
-    add("--public", type=float, default=200, help="public events a second, of all markets [%(default)s]")
+    add("--members", type=float, help="authenticated connections [all]")
+    add("--private", type=float, default=100, help="private events a second, in the whole exchange [%(default)s]")
+    add("--public", type=float, default=200, help="public events a second, in all markets [%(default)s]")
     add("--increments", type=float, default=0.8, help="share of the public events that change books [%(default)s]")
-    add("--followers", type=float, help="clients that receive a public event, on average [2%% of the clients]")
-    add("--connected", type=float, default=1.0, help="connections that receive a private event [%(default)s]")
-    add("--private-bytes", type=float, default=350, help="of a private event [%(default)s]")
-    add("--public-bytes", type=float, default=150, help="of a public event [%(default)s]")
-    add("--tls", action="store_true", help="the gateways terminate TLS")
-    add("--no-history", action="store_true", help="AMQP_HISTORY=off: no client resumes")
-    add("--books", action="store_true", help="WEBSOCKET_BOOKS is set: workers read books, and what clients follow")
-    add("--node-cores", type=float, default=2.0, help="cores of a RabbitMQ node [%(default)s]")
-    add("--network", type=float, default=1.0, help="Gbit/s of each host and node [%(default)s]")
+    add("--followers", type=float, help="mean number of clients that receive a public event [2%% of the clients]")
     add(
-        "--readers", type=int, help="connections that read from RabbitMQ, for a design that does not exist [1 a worker]"
+        "--connected",
+        type=float,
+        default=1.0,
+        help="mean number of connections that receive a private event [%(default)s]",
     )
-    add("--costs", type=Path, default=RESULTS / "costs.json", help="measured by python -m bench.scale.measure")
+    add("--private-bytes", type=float, default=350, help="size of a private event [%(default)s]")
+    add("--public-bytes", type=float, default=150, help="size of a public event [%(default)s]")
+    add("--tls", action="store_true", help="the gateways terminate TLS")
+    add("--no-history", action="store_true", help="AMQP_HISTORY=off: clients cannot resume")
+    add(
+        "--books",
+        action="store_true",
+        help="WEBSOCKET_BOOKS is set: a worker reads the books and the streams that its clients follow",
+    )
+    add("--node-cores", type=float, default=2.0, help="cores per RabbitMQ node [%(default)s]")
+    add("--network", type=float, default=1.0, help="Gbit/s per host and node [%(default)s]")
+    add("--readers", type=int, help="processes that read from RabbitMQ; the gateway has no such option [1 per worker]")
+    add(
+        "--costs",
+        type=Path,
+        default=RESULTS / "costs.json",
+        help="file written by python -m bench.scale.measure [%(default)s]",
+    )
     return parser.parse_args(words)
 
 
-def asked(options: argparse.Namespace) -> tuple[Exchange, Setup, Capacity]:
-    """Return what the options describe."""
+def inputs(options: argparse.Namespace) -> tuple[Exchange, Setup, Capacity]:
+    """Return the exchange, the setup and its capacity, from the options."""
     exchange = Exchange(
         clients=options.clients,
         members=options.clients if options.members is None else options.members,
@@ -72,10 +84,10 @@ def asked(options: argparse.Namespace) -> tuple[Exchange, Setup, Capacity]:
 
 
 def main(words: list[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     options = arguments(words)
     costs = Costs.read(options.costs)
-    exchange, setup, capacity = asked(options)
+    exchange, setup, capacity = inputs(options)
     print(
         f"{exchange.clients:,.0f} clients; {exchange.private:,.0f} private events a second, and {exchange.public:,.0f} "
         f"public ones to {exchange.followers:,.0f} clients each\n"

@@ -2,9 +2,9 @@
 
     python -m bench.scale.check [--parts one,two,four,eight,tls,off,cluster,cluster-two] [--add]
 
-Each part starts gateways, opens clients, and publishes private events, public events and increments together, at two
-rates. The results go to bench/results/scale: check.json, and check.md with the model's figures next to the measured
-ones. The CPU of a group of processes is compared, not latencies: a machine of two cores can run eight workers at low
+Each part starts gateways, opens clients, and publishes private events, public events and increments at the same time,
+at two rates. It writes the runs to bench/results/scale/check.json, and a table of modelled and measured figures to
+check.md. It compares CPU, traffic and memory. It does not compare latencies, so two cores can run eight workers at low
 rates.
 """
 
@@ -23,20 +23,20 @@ from typing import Any, Final, NamedTuple
 from bench import native_code, tokens
 from bench.scale.costs import RESULTS, Costs, machine, raise_limits
 from bench.scale.model import Exchange, Need, Setup, need
-from bench.scale.system import Servers, System, Used, busy_cores
+from bench.scale.system import Servers, System, Usage, busy_cores
 from bench.scale.traffic import LEVELS, MARKET, PRIVATE_BYTES, PUBLIC_BYTES, TRADES, Rates
 from tests.support.followers import Market
 from tests.support.servers import scratch
 
 MEMBERS, FOLLOWERS = 200, 200
-"""Half of the followers follow the trades, and half the increments."""
+"""Clients of each kind. Half of the followers follow the trades, the other half the increments."""
 SECONDS, TURNS = 5.0, 3
-"""Of each load, and how often. After a load, half a second or more passes until its end is certain."""
+"""Duration of a load, and runs of each load. A run then waits until the workers have received all events."""
 GROUPS: Final = ("gateways", "RabbitMQ", "Redis")
 Row = tuple[str, str, str, float, float]
-"""Part, load, figure, and its value in the model and as measured."""
-MOST_WORKERS: Final = 4
-"""Two cores do not carry the heavy load with more."""
+"""Part, load, figure, modelled value, measured value."""
+MAX_HEAVY_WORKERS: Final = 4
+"""With more workers, the heavy load overloads two cores."""
 LOADS: Final = {
     "light": Rates(private=120, public=80, increments=80),
     "heavy": Rates(private=350, public=250, increments=200),
@@ -44,7 +44,7 @@ LOADS: Final = {
 
 
 class Part(NamedTuple):
-    """What is started."""
+    """The servers of a part."""
 
     hosts: int = 1
     workers: int = 1
@@ -61,10 +61,11 @@ class Part(NamedTuple):
         return ", ".join(words)
 
     def loads(self) -> dict[str, Rates]:
-        """Return the loads that this machine carries: at its limit, events come in batches, and cost less."""
-        return LOADS if self.hosts * self.workers <= MOST_WORKERS else {"light": LOADS["light"]}
+        """Return the loads that two cores can handle. At their limit, events arrive in batches and cost less."""
+        return LOADS if self.hosts * self.workers <= MAX_HEAVY_WORKERS else {"light": LOADS["light"]}
 
     def setup(self) -> Setup:
+        """Return these servers as input of the model, with a history that covers the loads of the part."""
         history_seconds = TURNS * len(LOADS) * SECONDS
         return Setup(self.hosts, self.workers, self.nodes, self.tls, self.history, history_seconds=history_seconds)
 
@@ -81,8 +82,8 @@ PARTS: Final = {
 }
 
 
-def figures(used: Used, memory: tuple[int, int, int, int]) -> dict[str, float]:
-    """Return what was measured: CPU in cores, lines in bytes a second, memory in bytes."""
+def figures(used: Usage, memory: tuple[int, int, int, int]) -> dict[str, float]:
+    """Return the measured figures: CPU in cores, traffic in bytes a second, memory in bytes."""
     return {
         "gateways": used.gateways / used.seconds,
         "RabbitMQ": sum(used.nodes) / used.seconds,
@@ -95,8 +96,8 @@ def figures(used: Used, memory: tuple[int, int, int, int]) -> dict[str, float]:
     }
 
 
-def predicted(found: Need, part: Part) -> dict[str, float]:
-    """Return the same of the model."""
+def modelled(found: Need, part: Part) -> dict[str, float]:
+    """Return the same figures, calculated by the model."""
     cluster = part.nodes > 1
     return {
         "gateways": found.host * part.hosts,
@@ -111,7 +112,7 @@ def predicted(found: Need, part: Part) -> dict[str, float]:
 
 
 def exchange(counts: Rates, seconds: float) -> Exchange:
-    """Return what was published, as the model asks for it."""
+    """Return the published events as input of the model."""
     public = counts.public + counts.increments
     return Exchange(
         clients=MEMBERS + FOLLOWERS,
@@ -132,7 +133,7 @@ def increment_bytes() -> float:
 
 
 def run(part: Part, folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the runs of each load: events, seconds, and what was measured."""
+    """Run a part. Return the runs of each load: numbers of events, seconds and measured figures."""
     keys, program = tokens.make(folder, MEMBERS), native_code.build("clients", folder)
     uids = [tokens.uid(number) for number in range(MEMBERS)]
     environ = {} if part.history else {"AMQP_HISTORY": "off"}
@@ -152,7 +153,7 @@ def run(part: Part, folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def rows(runs: dict[str, dict[str, list[dict[str, Any]]]], costs: Costs) -> list[Row]:
-    """Return part, load, figure, and its value in the model and as measured, of the run in the middle."""
+    """Return a row for each figure, from its median run: the middle one by the ratio of measured to modelled value."""
     found = []
     for name, loads in runs.items():
         part = PARTS[name]
@@ -160,18 +161,18 @@ def rows(runs: dict[str, dict[str, list[dict[str, Any]]]], costs: Costs) -> list
             several = loads[load]
             pairs: dict[str, list[tuple[float, float]]] = {}
             for one in several:
-                asked = exchange(Rates(**one["counts"]), one["seconds"])
-                model = predicted(need(costs, asked, part.setup()), part)
+                published = exchange(Rates(**one["counts"]), one["seconds"])
+                expected = modelled(need(costs, published, part.setup()), part)
                 for figure, value in one["measured"].items():  # some stored runs have no memory
-                    pairs.setdefault(figure, []).append((model[figure], value))
+                    pairs.setdefault(figure, []).append((expected[figure], value))
             for figure, values in pairs.items():
-                expected, measured = sorted(values, key=lambda pair: pair[1] / pair[0])[len(values) // 2]
-                found.append((str(part), load, figure, expected, measured))
+                model, measured = sorted(values, key=lambda pair: pair[1] / pair[0])[len(values) // 2]
+                found.append((str(part), load, figure, model, measured))
     return found
 
 
 def summary(found: list[Row]) -> str:
-    """Return the CPU only, a line for a part and load: the model's figure and the measured one."""
+    """Return a Markdown table of the CPU, with a line for each part and load: modelled and measured percentages."""
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for part, load, figure, model, measured in found:
         cells.setdefault((part, load), {})[figure] = f"{model * 100:.1f}, {measured * 100:.1f}"
@@ -182,17 +183,17 @@ def summary(found: list[Row]) -> str:
 
 
 def table(found: list[Row]) -> str:
-    """Return all figures side by side, in Markdown."""
+    """Return a Markdown table of all figures, modelled and measured."""
     lines = ["| | load | | model | measured | difference |", "| --- | --- | --- | ---: | ---: | ---: |"]
     for part, load, figure, model, measured in found:
         lines.append(
-            f"| {part} | {load} | {figure} | {shown(figure, model)} | {shown(figure, measured)} "
+            f"| {part} | {load} | {figure} | {formatted(figure, model)} | {formatted(figure, measured)} "
             f"| {model / measured - 1:+.0%} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def shown(figure: str, value: float) -> str:
+def formatted(figure: str, value: float) -> str:
     """Return a value with its unit."""
     if figure.startswith("memory"):
         return f"{value / 1e6:,.0f} MB"
@@ -202,14 +203,18 @@ def shown(figure: str, value: float) -> str:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m bench.scale.check", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--parts", default=",".join(PARTS), help="comma-separated [%(default)s]")
-    parser.add_argument("--add", action="store_true", help="add these runs to those that are stored")
-    parser.add_argument("--into", type=Path, default=RESULTS, help="folder with costs.json")
-    parser.add_argument("--table", action="store_true", help="run nothing; compare the stored runs again")
+    parser.add_argument("--parts", default=",".join(PARTS), help="parts to run, comma-separated [%(default)s]")
+    parser.add_argument("--add", action="store_true", help="add the runs to the stored ones")
+    parser.add_argument(
+        "--into", type=Path, default=RESULTS, help="folder of costs.json and of the results [%(default)s]"
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="do not run anything; write the tables of the stored runs again"
+    )
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all that was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the started processes are stopped
     raise_limits(MEMBERS + FOLLOWERS)
     stored, costs = options.into / "check.json", Costs.read(options.into / "costs.json")
     runs = json.loads(stored.read_text())["runs"] if options.add or options.table else {}
@@ -225,12 +230,12 @@ def main() -> None:
     print(text)
 
 
-_HEAD = f"""# The model and what was measured
+_HEAD = f"""# The sizing model, compared with measurements
 
-The model of `python -m bench.scale` next to real gateways, RabbitMQ and Redis on this machine, with {MEMBERS} members
-and {FOLLOWERS} followers of two streams. A light load is {LOADS["light"].private} private and
-{LOADS["light"].public + LOADS["light"].increments} public events a second, a heavy one {LOADS["heavy"].private} and
-{LOADS["heavy"].public + LOADS["heavy"].increments}. CPU is in percent of a core, of all processes of the group.
+The model of `python -m bench.scale`, compared with real gateways, RabbitMQ and Redis on this machine, with {MEMBERS}
+members and {FOLLOWERS} followers of two streams. The light load is {LOADS["light"].private} private and
+{LOADS["light"].public + LOADS["light"].increments} public events a second, the heavy one {LOADS["heavy"].private} and
+{LOADS["heavy"].public + LOADS["heavy"].increments}. CPU is in percent of a core, of all processes of a group.
 """
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What deliveries, connections and a cluster cost; part of `bench.scale.measure`."""
+"""Measurements of the costs of deliveries, connections and a cluster, for `bench.scale.measure`."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from bench.scale.parts import (
     SECONDS,
     TURN_SECONDS,
     TURNS,
-    Found,
-    Place,
-    beyond,
+    Values,
+    Workspace,
+    load_cost,
     micro,
 )
-from bench.scale.system import Servers, System, Used
+from bench.scale.system import Servers, System, Usage
 from bench.scale.traffic import FEW, PRIVATE_BYTES, PUBLIC_BYTES, TRADES, WIDE, WIDE_BYTES, Rates
 
 
-def clients(place: Place) -> Found:
-    """Measure what a delivery costs a worker."""
-    return _deliveries(place, tls=False)
+def clients(workspace: Workspace) -> Values:
+    """Measure the cost of a delivery for a worker."""
+    return _deliveries(workspace, tls=False)
 
 
-def clients_tls(place: Place) -> Found:
-    """Measure what a delivery over TLS costs a worker."""
-    return {_with_tls(name): value for name, value in _deliveries(place, tls=True).items()}
+def clients_tls(workspace: Workspace) -> Values:
+    """Measure the cost of a delivery over TLS for a worker."""
+    return {_with_tls(name): value for name, value in _deliveries(workspace, tls=True).items()}
 
 
 def _with_tls(name: str) -> str:
@@ -44,18 +44,18 @@ def _with_tls(name: str) -> str:
     return f"{name}_tls"
 
 
-def _deliveries(place: Place, tls: bool) -> Found:
-    """Let events with recipients and the same events without any take turns: deliveries are the difference."""
+def _deliveries(workspace: Workspace, tls: bool) -> Values:
+    """Alternate events with recipients and events without. The difference is the cost of the deliveries."""
     followers = {TRADES: FOLLOWERS, FEW: FEW_FOLLOWERS, WIDE: FOLLOWERS}
     with (
-        Servers(place.folder, 1, place.keys) as servers,
-        System(servers, 1, 1, place.uids(), tls) as system,
-        system.clients(place.program, MEMBERS, followers),
+        Servers(workspace.folder, 1, workspace.keys) as servers,
+        System(servers, 1, 1, workspace.uids(), tls) as system,
+        system.clients(workspace.program, MEMBERS, followers),
     ):
         return _delivered(system)
 
 
-def _delivered(system: System) -> Found:
+def _delivered(system: System) -> Values:
     found, runs = dict[str, float](), dict[str, list[float]]()
     for _ in range(TURNS):
         for name, count, rates in (
@@ -63,7 +63,7 @@ def _delivered(system: System) -> Found:
                 "private",
                 1,
                 {"private": float(RATES[-1]), "absent": float(RATES[-1])},
-            ),  # at low rates it is lost in noise
+            ),  # at low rates, the noise is larger than the cost
             ("public@40", FOLLOWERS, {"public": 40.0, "unfollowed": 40.0}),
             ("public@400", FEW_FOLLOWERS, {"few": 400.0, "unfollowed": 400.0}),
             ("wide", FOLLOWERS, {"wide": 20.0, "wide_unfollowed": 20.0}),
@@ -80,11 +80,12 @@ def _delivered(system: System) -> Found:
     return found | {"deliver_kilobyte": max(more / (WIDE_BYTES - PUBLIC_BYTES) * 1000, 0.0)}
 
 
-def _delivery(system: System, recipients: int, **rates: float) -> tuple[float, Used, float]:
-    """Return the microseconds of a delivery, what was used, and how many events there were.
+def _delivery(system: System, recipients: int, **rates: float) -> tuple[float, Usage, float]:
+    """Return the µs of CPU for a delivery, the usage of the load, and its number of events.
 
     Args:
-        rates: of a kind of events with this many recipients each, and of the same without any.
+        recipients: of each event.
+        rates: two kinds of events with their rates: first the one with recipients, then the one without.
     """
     (kind, rate), (without, _) = rates.items()
     less, _ = system.load(Rates(**{without: rate}), TURN_SECONDS)
@@ -93,16 +94,16 @@ def _delivery(system: System, recipients: int, **rates: float) -> tuple[float, U
     return micro(cpu, sum(counts) * recipients), used, sum(counts)
 
 
-def connections(place: Place) -> Found:
-    """Measure what a connection costs: to open, and idle; plain and over TLS."""
+def connections(workspace: Workspace) -> Values:
+    """Measure the costs of opening a connection and of an idle one, with and without TLS."""
     found = dict[str, float]()
-    with Servers(place.folder, 1, place.keys) as servers:
+    with Servers(workspace.folder, 1, workspace.keys) as servers:
         for tls in (False, True):
             end = "_tls" if tls else ""
-            with System(servers, 1, 1, place.uids(), tls) as system:
+            with System(servers, 1, 1, workspace.uids(), tls) as system:
                 idle, _ = system.load(Rates(), SECONDS)
                 before, memory = system.used(), system.memory()
-                with system.clients(place.program, OPENED, {}):
+                with system.clients(workspace.program, OPENED, {}):
                     time.sleep(1.0)
                     opened = system.used() - before
                     share = opened.seconds / idle.seconds
@@ -123,15 +124,18 @@ def connections(place: Place) -> Found:
     return found
 
 
-def cluster(place: Place) -> Found:
-    """Measure a cluster of three nodes with a worker on each: the publisher and the stream's leader on the first."""
+def cluster(workspace: Workspace) -> Values:
+    """Measure a cluster of three nodes with one worker each. The first has the publisher and the stream's leader."""
     found = dict[str, float]()
-    with Servers(place.folder, 3, place.keys) as servers, System(servers, 3, 1, place.uids(ABSENT)) as system:
+    with (
+        Servers(workspace.folder, 3, workspace.keys) as servers,
+        System(servers, 3, 1, workspace.uids(ABSENT)) as system,
+    ):
         idle, _ = system.load(Rates(), SECONDS)
         found["cluster_node_second"] = micro(statistics.mean(idle.nodes), idle.seconds)
         for kind in ("private", "public"):
             for rate in RATES:
-                got = beyond(system, idle, Rates(**{kind: rate}))
+                got = load_cost(system, idle, Rates(**{kind: rate}))
                 found[f"first_{kind}@{rate}"] = got.nodes[0] * 1e6
                 found[f"other_{kind}@{rate}"] = statistics.mean(got.nodes[1:]) * 1e6
                 body = PRIVATE_BYTES if kind == "private" else PUBLIC_BYTES

@@ -1,4 +1,4 @@
-"""The costs of the model: what `bench.scale.measure` found, each the median of its runs."""
+"""The costs that `bench.scale.measure` measures and the model uses. Each is the median of its runs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Final, Self
 
 RATES: Final = (100, 400, 1600)
-"""Events a second at which costs that fall with the rate are measured."""
+"""Events a second. Costs that fall with the rate are measured at each of these rates."""
 RESULTS: Final = Path(__file__).parent.parent / "results" / "scale"
 
 
 @dataclass
 class Runs:
-    """All measured values, by cost.
+    """All measured values, by name of the cost.
 
     Attributes:
-        machine: on which they were measured.
+        machine: the machine of the measurements.
     """
 
     machine: str
@@ -32,25 +32,26 @@ class Runs:
 
     @classmethod
     def empty(cls) -> Self:
+        """Return no runs, for this machine."""
         return cls(machine())
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Return what `write` wrote. SystemExit if that was on another machine."""
+        """Read the runs that `write` stored. Raise SystemExit if they were measured on another machine."""
         raw = json.loads((folder / "costs.json").read_text())
         if raw["machine"] != machine():
-            raise SystemExit(f"the costs in {folder} are of another machine: {raw['machine']}")
+            raise SystemExit(f"the costs in {folder} were measured on another machine: {raw['machine']}; omit --add")
         runs = cls(raw["machine"])
         runs.values |= raw["runs"]
         return runs
 
     def add(self, found: dict[str, float]) -> None:
-        """Add a run."""
+        """Add the values of a run."""
         for name, value in found.items():
             self.values[name].append(round(value, 3))
 
     def write(self, folder: Path) -> None:
-        """Write costs.json."""
+        """Write the medians and all values to costs.json."""
         folder.mkdir(parents=True, exist_ok=True)
         costs = {name: round(statistics.median(values), 3) for name, values in self.values.items()}
         raw = {"machine": self.machine, "costs": costs, "runs": self.values}
@@ -61,10 +62,10 @@ class Costs:
     """The costs by name.
 
     Args:
-        values: microseconds of CPU, or bytes. The cost of a thing at a rate has the name `thing@rate`.
+        values: µs of CPU, or bytes. A cost that depends on the rate has a value `name@rate` for each measured rate.
 
     Attributes:
-        machine: on which they were measured.
+        machine: the machine of the measurements.
     """
 
     def __init__(self, values: Mapping[str, float], machine: str = "") -> None:
@@ -77,29 +78,31 @@ class Costs:
 
     @classmethod
     def read(cls, path: Path = RESULTS / "costs.json") -> Self:
-        """Return what `Runs.write` wrote."""
+        """Read the costs that `Runs.write` stored."""
         raw = json.loads(path.read_text())
         return cls(raw["costs"], raw["machine"])
 
     @property
     def names(self) -> list[str]:
+        """The names of all values."""
         return list(self._values)
 
     def __getitem__(self, name: str) -> float:
-        """Return a cost that does not depend on a rate."""
+        """Return a cost that does not depend on the rate."""
         return self._values[name]
 
     def at(self, thing: str, rate: float) -> float:
-        """Return a cost at a rate. Raises KeyError if it was not measured."""
+        """Return a cost at a rate. Raise KeyError if it was not measured."""
         if not self._curves[thing]:
             raise KeyError(thing)
         return interpolated(self._curves[thing], rate)
 
 
 def interpolated(curve: Mapping[float, float], at: float) -> float:
-    """Return a value of a curve between the measured points, on a logarithmic scale. Outside it is the nearest point.
+    """Interpolate between the measured points of a curve, on a logarithmic scale of rates.
 
-    Beyond the highest measured rate costs fall further, so the answer is rather too high.
+    Outside the measured range, return the value of the nearest point. Costs fall further above the highest measured
+    rate, so the result is too high there.
     """
     points = sorted(curve.items())
     if at <= points[0][0]:
@@ -111,16 +114,16 @@ def interpolated(curve: Mapping[float, float], at: float) -> float:
 
 
 def machine() -> str:
-    """Return processor, kernel and Python of this machine."""
+    """Return the processors, kernel and Python version of this machine."""
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     model = models[0].partition(":")[2].strip() if models else platform.machine()
     return f"{len(models) or 1} x {model}, Linux {platform.release()}, Python {platform.python_version()}"
 
 
 def raise_limits(connections: int) -> None:
-    """Allow this process and its children as many open files as connections need. SystemExit if that is forbidden."""
+    """Raise the limit of open files for the connections. Raise SystemExit if the hard limit is too low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + 1000
     if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise SystemExit(f"ulimit -Hn is {hard}; this needs {wanted} open files")
+        raise SystemExit(f"the hard limit of open files (ulimit -Hn) is {hard}; raise it to at least {wanted}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

@@ -1,7 +1,7 @@
-"""The model: what an exchange costs its gateways, RabbitMQ and Redis. Formulas only; the costs come from `costs.py`.
+"""The sizing model: formulas for the resources that gateways, RabbitMQ and Redis need. `costs.py` has the costs.
 
-Names: Q and P are private and public events a second. CPU is in cores (seconds of CPU a second). A cost that falls
-with the rate of events is written `cost(rate)`: a process that reads several events at once does some work only once.
+Q and P are the private and public events a second. CPU is in cores (CPU seconds per second). `cost(rate)` is a cost
+that falls with the rate: a process that reads several events at once does some of the work only once.
 
 A worker reads all private events, and all public events:
 
@@ -11,13 +11,13 @@ A worker reads all private events, and all public events:
            + its private deliveries x deliver_private
            + its public deliveries x (deliver_public(P) + kilobytes x deliver_kilobyte)
 
-and one worker of all also writes orders to Redis: + Q x order_write(Q). A RabbitMQ node alone:
+One worker also writes the orders to Redis: + Q x order_write(Q). A single RabbitMQ node:
 
     node   = node_second + readers x node_worker_second
            + Q x (publish_private(rate) + readers x stream(rate)) + P x (publish_public(rate) + readers x queue(rate))
 
-where a reader is a worker. In a cluster of three, the first node, to which Peatio publishes, has `first_…` in place of
-`publish_…` and of one reader, and the others have `other_…`.
+The readers are the workers. In a cluster of three nodes, Peatio publishes to the first one. Its costs `first_…` include
+publishing and one reader. The costs of the other two, `other_…`, also include one reader.
 
     Redis  = redis_second + workers x redis_worker_second + members x redis_connection_second
            + redis_write_second + Q x redis_order + workers x redis_lease_second
@@ -37,25 +37,25 @@ CLUSTER: Final = 3
 HISTORY_BYTES: Final = 64 * 2**20
 """`WEBSOCKET_RESUME_BYTES`."""
 ENTRY_BYTES: Final = 300
-"""Memory of a private event in a worker's history, in addition to its body."""
+"""Memory of a private event in the history of a worker, without its body."""
 ORDERS_KEPT: Final = 20_000
-"""In Redis."""
+"""Orders that Redis keeps."""
 MEASURED_BYTES: Final = 120
-"""Size of the public events with which `deliver_public` was measured."""
+"""Size of the public events in the measurement of `deliver_public`."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """What happens.
+    """The load of an exchange.
 
     Attributes:
         clients: open connections.
-        members: how many of them are authenticated.
+        members: authenticated connections.
         private, public: events a second.
-        followers: clients that receive a public event, on average.
+        followers: mean number of clients that receive a public event.
         increments: share of the public events that are increments of books.
-        private_bytes, public_bytes: size of an event's body.
-        connected: connections that receive a private event, on average.
+        private_bytes, public_bytes: size of the body of an event.
+        connected: mean number of connections that receive a private event.
     """
 
     clients: float
@@ -71,18 +71,18 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Setup:
-    """What serves it.
+    """The servers of an exchange.
 
     Attributes:
-        hosts: with one gateway each.
-        workers: of each host.
-        nodes: of RabbitMQ, 1 or 3.
+        hosts: hosts with one gateway each.
+        workers: workers per host.
+        nodes: RabbitMQ nodes, 1 or 3.
         tls: whether the gateways terminate TLS.
-        history: whether `AMQP_HISTORY` is on; without it, a worker reads only private events of its own members.
-        on_demand: whether `WEBSOCKET_BOOKS` is set: a worker reads the books, and what its clients follow.
-        history_seconds: for which a worker keeps private events: 4/3 of `WEBSOCKET_RESUME_SECONDS`, and 20 s.
-        readers: processes that read from RabbitMQ; None for one a worker. Other numbers are what a design would cost
-            that does not exist.
+        history: whether `AMQP_HISTORY` is on; if off, a worker reads only private events of its members.
+        on_demand: whether `WEBSOCKET_BOOKS` is set: a worker reads the books and the streams that its clients follow.
+        history_seconds: how long a worker keeps private events: 4/3 of `WEBSOCKET_RESUME_SECONDS`, plus 20 s.
+        readers: processes that read from RabbitMQ; None for one per worker. Another number shows what a design with
+            shared readers would cost; the gateway does not have it.
     """
 
     hosts: int
@@ -96,28 +96,31 @@ class Setup:
 
     @property
     def all_workers(self) -> int:
+        """Workers of all hosts."""
         return self.hosts * self.workers
 
     @property
     def all_readers(self) -> int:
+        """Processes that read from RabbitMQ."""
         return self.all_workers if self.readers is None else self.readers
 
 
 @dataclass(frozen=True)
 class Need:
-    """What the model says. CPU in cores, lines in bytes a second, memory in bytes.
+    """The calculated needs: CPU in cores, traffic in bytes a second, memory in bytes.
 
     Attributes:
-        worker: CPU of a worker, on average.
+        worker: mean CPU of a worker.
         busiest_worker: CPU of the worker that writes orders to Redis.
         host: CPU of all workers of a host and their master.
         nodes: CPU of each RabbitMQ node.
-        published: from Peatio to RabbitMQ.
-        consumed: from RabbitMQ to all hosts.
-        between: between the nodes.
-        delivered: from all hosts to the clients.
-        redis_line: between all hosts and Redis, both ways.
-        connect: CPU seconds of a worker for a client that connects and authenticates.
+        redis: CPU of Redis.
+        published: traffic from Peatio to RabbitMQ.
+        consumed: traffic from RabbitMQ to all hosts.
+        between: traffic between the nodes.
+        delivered: traffic from all hosts to the clients.
+        redis_line: traffic between all hosts and Redis, in both directions.
+        connect: CPU seconds that a worker needs when a client connects and authenticates.
     """
 
     worker: float
@@ -140,23 +143,23 @@ class Model:
     """The formulas for one exchange and one setup.
 
     Raises:
-        ValueError: a number of nodes other than 1 and 3.
+        ValueError: the setup has neither 1 nor 3 nodes.
     """
 
     def __init__(self, costs: Costs, exchange: Exchange, setup: Setup) -> None:
         if setup.nodes not in (1, CLUSTER):
-            raise ValueError(f"RabbitMQ has 1 or {CLUSTER} nodes in this model")
+            raise ValueError(f"the model supports 1 or {CLUSTER} nodes of RabbitMQ, not {setup.nodes}")
         self._costs, self._exchange, self._setup = costs, exchange, setup
 
     @property
     def private_read(self) -> float:
-        """Private events that a worker reads, a second."""
+        """Private events a second that a worker reads."""
         here = self._exchange.private * self._exchange.connected / self._setup.all_workers
         return self._exchange.private if self._setup.history else min(here, self._exchange.private)
 
     @property
     def public_read(self) -> float:
-        """Public events that a worker reads, a second."""
+        """Public events a second that a worker reads."""
         exchange = self._exchange
         if not self._setup.on_demand:
             return exchange.public
@@ -165,12 +168,12 @@ class Model:
 
     @property
     def private_deliveries(self) -> float:
-        """Private events that a worker sends, a second."""
+        """Private events a second that a worker sends."""
         return self._exchange.private * self._exchange.connected / self._setup.all_workers
 
     @property
     def public_deliveries(self) -> float:
-        """Public events that a worker sends, a second."""
+        """Public events a second that a worker sends."""
         return self._exchange.public * self._exchange.followers / self._setup.all_workers
 
     def worker(self) -> float:
@@ -190,7 +193,7 @@ class Model:
         )
 
     def order_write(self) -> float:
-        """Return the CPU that one worker of all needs to write orders to Redis."""
+        """Return the CPU of writing orders to Redis. One worker does it for all."""
         return MICRO * self._exchange.private * self._costs.at("order_write", self._exchange.private)
 
     def nodes(self) -> tuple[float, ...]:
@@ -202,12 +205,12 @@ class Model:
         return (first, *[self._node("other_private", "other_public", others, 1)] * (CLUSTER - 1))
 
     def _node(self, private: str, public: str, second: float, included: int) -> float:
-        """Return the CPU of a node whose costs for an event include those of this many readers."""
+        """Return the CPU of a node. Its costs of an event already include `included` readers."""
         costs, exchange, readers = self._costs, self._exchange, self._setup.all_readers / self._setup.nodes
         rate = exchange.private + exchange.public
         queues = readers * self.public_read / (exchange.public or 1) - included
         streams = readers * self.private_read / (exchange.private or 1) - included
-        # Without history, private events come by the workers' queues.
+        # Without history, workers receive private events through their queues.
         history = self._setup.history
         publish_private, each = (private, "stream") if history else (public, "queue")
         return MICRO * (
@@ -231,7 +234,7 @@ class Model:
         )
 
     def need(self) -> Need:
-        """Return everything."""
+        """Return all needs."""
         costs, exchange, setup = self._costs, self._exchange, self._setup
         tls = "_tls" if setup.tls else ""
         worker, write = self.worker(), self.order_write()
@@ -276,10 +279,10 @@ class Model:
 
 
 def need(costs: Costs, exchange: Exchange, setup: Setup) -> Need:
-    """Return what an exchange needs. Raises what `Model` raises."""
+    """Return what an exchange needs. Raise ValueError as `Model` does."""
     return Model(costs, exchange, setup).need()
 
 
 def times(exchange: Exchange, factor: float) -> Exchange:
-    """Return an exchange with a multiple of the events."""
+    """Return the exchange with its rates of events multiplied by a factor."""
     return dataclasses.replace(exchange, private=exchange.private * factor, public=exchange.public * factor)

@@ -1,6 +1,6 @@
-"""Gateways, RabbitMQ and Redis on this machine, and readings of what they have used: CPU, bytes on each line, memory.
+"""Gateways, RabbitMQ and Redis on this machine, and their usage of CPU, network and memory.
 
-Used by `measure.py` and `check.py`. Knows nothing of the model.
+Used by `measure.py` and `check.py`. Does not depend on the model.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from tests.support.servers import RabbitMQ, Redis, wait_until
 
 SETTLE_SECONDS: Final = 0.3
 QUIET_BYTES: Final = 200
-"""Workers that receive no more than this in `SETTLE_SECONDS` have received all events."""
+"""All workers together receive at most this in `SETTLE_SECONDS` once they have received all events."""
 
 
 @dataclass(frozen=True)
-class Used:
-    """What was used in some time.
+class Usage:
+    """The usage of a period.
 
     Attributes:
-        seconds: how long it was.
+        seconds: the duration of the period.
         workers: CPU seconds of each worker.
         masters: CPU seconds of gunicorn's masters.
         nodes: CPU seconds of each RabbitMQ node.
-        redis: CPU seconds.
-        published: bytes from the publisher to RabbitMQ, and acknowledgements of the workers.
+        redis: CPU seconds of Redis.
+        published: bytes from the publisher to RabbitMQ, including the acknowledgements of the workers.
         consumed: bytes from RabbitMQ to the workers.
         between: bytes between the nodes.
         delivered: bytes from the workers to the clients.
-        redis_bytes: bytes between the workers and Redis, both ways.
+        redis_bytes: bytes between the workers and Redis, in both directions.
     """
 
     seconds: float
@@ -58,13 +58,15 @@ class Used:
     delivered: int
     redis_bytes: int
 
-    def __sub__(self, other: Used) -> Used:
-        def less(mine: Any, theirs: Any) -> Any:
+    def __sub__(self, other: Usage) -> Usage:
+        def difference(mine: Any, theirs: Any) -> Any:
             if isinstance(mine, tuple):
                 return tuple(one - another for one, another in zip(mine, theirs, strict=True))
             return mine - theirs
 
-        return Used(**{one.name: less(getattr(self, one.name), getattr(other, one.name)) for one in fields(self)})
+        return Usage(
+            **{one.name: difference(getattr(self, one.name), getattr(other, one.name)) for one in fields(self)}
+        )
 
     @property
     def gateways(self) -> float:
@@ -74,10 +76,10 @@ class Used:
 
 @contextlib.contextmanager
 def busy_cores() -> Iterator[None]:
-    """Keep all cores busy with programs that run only when no other one does.
+    """Keep all cores busy with programs that run only when a core has no other work.
 
-    On a core that sleeps between two events, an event costs up to half as much again, and more or less from minute to
-    minute, because of other programs. A host near its limit has cores that do not sleep.
+    On a core that sleeps between two events, an event costs up to 50 % more. The difference changes from minute to
+    minute, because of other programs. On a host near its limit, the cores do not sleep.
     """
     spin = [
         sys.executable,
@@ -94,12 +96,12 @@ def busy_cores() -> Iterator[None]:
 
 
 class Servers:
-    """RabbitMQ nodes, Redis, and what gateways need from files.
+    """RabbitMQ nodes, Redis, and the keys and certificate of the gateways.
 
     Args:
-        folder: for their files.
-        nodes: how many nodes the cluster has.
-        keys: of the members' tokens.
+        folder: for the files of the servers.
+        nodes: number of RabbitMQ nodes; several form a cluster.
+        keys: the keys and tokens of the members.
     """
 
     def __init__(self, folder: Path, nodes: int, keys: tokens.Keys) -> None:
@@ -109,7 +111,7 @@ class Servers:
         try:
             for number in range(nodes):
                 node = RabbitMQ(folder / f"rabbitmq-{number}", self.nodes[0] if self.nodes else None)
-                self._opened.callback(node.close)  # the first one, whose epmd all use, ends last
+                self._opened.callback(node.close)  # the first node stops last: all nodes use its epmd
                 self.nodes.append(node)
             self.redis = Redis(folder / "redis")
             self._opened.callback(self.redis.kill)
@@ -127,14 +129,14 @@ class Servers:
 
 
 class System:
-    """Gateways at these servers, and a publisher.
+    """Gateways that use the servers, and a publisher.
 
     Args:
-        hosts: gateways. The i-th one connects to the i-th node, and so on in turns.
-        workers: of each gateway.
-        uids: members to whom private events belong.
-        environ: more variables of the gateways.
-        number: tells systems at the same servers apart; each has a virtual host and a database of Redis.
+        hosts: number of gateways. They are distributed over the RabbitMQ nodes in turn.
+        workers: workers per gateway.
+        uids: the members that private events are for.
+        environ: additional environment variables of the gateways.
+        number: distinguishes systems that share servers. Each has its virtual host in RabbitMQ and its Redis database.
     """
 
     def __init__(
@@ -166,7 +168,8 @@ class System:
         self._workers = [pid for gateway in self.gateways for pid in gateway.workers()]
         self._nodes = [processes.tree(node.pid) for node in servers.nodes]
         self.traffic.snapshot()
-        self.traffic.publish(Rates(absent=100, unfollowed=100, increments=50), 1.0)  # the first events cost more
+        # Warm up: the first events cost more.
+        self.traffic.publish(Rates(absent=100, unfollowed=100, increments=50), 1.0)
 
     def _url(self, node: RabbitMQ) -> str:
         return f"{node.url.removesuffix('/')}scale{self._number}" if self._number else node.url
@@ -205,23 +208,23 @@ class System:
 
     @contextlib.contextmanager
     def clients(self, program: Path, members: int, followers: Mapping[str, int]) -> Iterator[list[Clients]]:
-        """Open authenticated members, and anonymous followers of streams, spread over the gateways."""
+        """Open connections of members, and anonymous ones that follow streams, spread evenly over the gateways."""
         with contextlib.ExitStack() as stack:
-            found = []
+            opened = []
             for path, count in (("/", members), *((f"/public?stream={name}", n) for name, n in followers.items())):
                 if count:
-                    some = stack.enter_context(Clients(program, self.servers.keys.tokens, count, self.tls))
-                    found.append(some)
+                    group = stack.enter_context(Clients(program, self.servers.keys.tokens, count, self.tls))
+                    opened.append(group)
                     for number, gateway in enumerate(self.gateways):
                         share = count * (number + 1) // len(self.gateways) - count * number // len(self.gateways)
-                        some.open(gateway.port, path, share, 1)
-            yield found
+                        group.open(gateway.port, path, share, 1)
+            yield opened
 
-    def used(self) -> Used:
-        """Return what has been used since the start."""
+    def used(self) -> Usage:
+        """Return the usage since the processes started, with the current monotonic time as `seconds`."""
         published, consumed, between = self._broker_bytes()
         _, delivered = _bytes([f"sport = :{gateway.port}" for gateway in self.gateways])
-        return Used(
+        return Usage(
             time.monotonic(),
             tuple(processes.cpu_seconds([pid]) for pid in self._workers),
             processes.cpu_seconds([gateway.pid for gateway in self.gateways]),
@@ -235,10 +238,9 @@ class System:
         )
 
     def _broker_bytes(self) -> tuple[int, int, int]:
-        """Return the bytes to the nodes from their AMQP clients, from them, and between nodes.
+        """Return the bytes that AMQP clients sent to the nodes, that the nodes sent to them, and between the nodes.
 
-        The nodes are the other ends of all connections that they open or accept on other ports, so each byte between
-        them is sent once.
+        All other connections of the nodes are to each other. Each of their bytes is counted once, at the sender.
         """
         clients = [f"sport = :{node.port}" for node in self.servers.nodes]
         received, sent = _bytes(clients)
@@ -249,30 +251,30 @@ class System:
         return received, sent, all_sent - sent
 
     def memory(self) -> tuple[int, int, int, int]:
-        """Return the bytes of memory of the masters, of all workers, of all nodes, and of Redis."""
+        """Return the memory of the masters, the workers, the RabbitMQ nodes and Redis, in bytes."""
         masters, nodes = [gateway.pid for gateway in self.gateways], [pid for pids in self._nodes for pid in pids]
         groups = (masters, self._workers, nodes, [self.servers.redis.pid])
         one, two, three, four = map(processes.memory_bytes, groups)
         return one, two, three, four
 
-    def load(self, rates: Rates, seconds: float, history: bool = True) -> tuple[Used, Rates]:
-        """Publish for some seconds. Return what was used meanwhile, and the number of events of each kind."""
+    def load(self, rates: Rates, seconds: float, history: bool = True) -> tuple[Usage, Rates]:
+        """Publish for some seconds and wait for the workers. Return the usage and the number of events of each kind."""
         before = self.used()
         counts = self.traffic.publish(rates, seconds)
         least = round(sum(counts) * len(self._workers) * PUBLIC_BYTES) if history else 0
         began = time.monotonic()
         wait_until(
             lambda: not least or self._broker_bytes()[1] - before.consumed >= least,
-            "workers have all events",
+            "all events have reached the workers",
             pause=0.3,
         )
         late = time.monotonic() - began
         if late > 1:
-            print(f"{rates}: the last event came {late:.1f} s late")
+            print(f"{rates}: the workers received the last event {late:.1f} s late")
         return self._settled() - before, counts
 
-    def _settled(self) -> Used:
-        """Return what has been used when the workers have received everything."""
+    def _settled(self) -> Usage:
+        """Wait until the workers have received all events. Return the usage since the processes started."""
         while True:
             consumed = self._broker_bytes()[1]
             time.sleep(SETTLE_SECONDS)
@@ -282,10 +284,10 @@ class System:
 
 
 def _bytes(filters: list[str], pids: set[int] | None = None) -> tuple[int, int]:
-    """Return the bytes received and sent by all open TCP sockets of these filters (see `man ss`), as TCP counts."""
+    """Return the bytes received, and sent and acknowledged, on the open TCP sockets of the filters (see `man ss`)."""
     received = sent = 0
-    for words in filters:
-        command = ["ss", "-tinpHO", "state", "established", *([words] if words else [])]
+    for expression in filters:
+        command = ["ss", "-tinpHO", "state", "established", *([expression] if expression else [])]
         for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines():
             if pids is None or ((owner := re.search(r"pid=(\d+)", line)) and int(owner[1]) in pids):
                 received += _field(line, "bytes_received")

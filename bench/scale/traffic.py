@@ -1,7 +1,7 @@
-"""Publishes private events, public events and increments of a book at steady rates, as one connection of Peatio does.
+"""Publishes private events, public events and increments of a book at steady rates, over one connection like Peatio.
 
-Knows nothing of gateways. Events of one kind are evenly spaced, which costs the most: events that are published
-together are read together.
+Does not depend on gateways. Events of a kind are evenly spaced. This is the most expensive case: events that are
+published together are also read together.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from tests.support.followers import Market
 MARKET: Final = "scale.ob"
 TRADES, FEW, UNFOLLOWED = "scale.trades", "few.trades", "unfollowed.trades"
 WIDE, WIDE_UNFOLLOWED = "scale.wide", "unfollowed.wide"
-"""Streams whose events have `WIDE_BYTES`."""
+"""Streams with large events (`WIDE_BYTES`)."""
 WIDE_BYTES: Final = 4096
 LEVELS: Final = 200
-"""Of each side of the book."""
+"""Price levels on each side of the book."""
 PRIVATE_BYTES: Final = len(publisher.body(publisher.stamp()))
 _TRADE: Final = b'{"trades":[{"tid":%d,"taker_type":"buy","date":1712345678,"price":"9120.5","amount":"1.50000000"}]}'
 
 
 def trade(number: int) -> bytes:
-    """Return a public trade."""
+    """Return the body of a public trade."""
     return _TRADE % number
 
 
@@ -38,10 +38,10 @@ class Rates(NamedTuple):
     """Events a second, by kind.
 
     Attributes:
-        private, absent: private ones of members that are connected, and of others.
-        public, few, unfollowed: trades of the streams of these names.
-        increments: of the book.
-        wide, wide_unfollowed: large ones of the streams of these names.
+        private, absent: private events of connected members, and of a member without a connection.
+        public, few, unfollowed: trades of the streams `TRADES`, `FEW` and `UNFOLLOWED`.
+        increments: increments of the book.
+        wide, wide_unfollowed: large events of the streams `WIDE` and `WIDE_UNFOLLOWED`.
     """
 
     private: float = 0.0
@@ -55,12 +55,12 @@ class Rates(NamedTuple):
 
 
 class Traffic:
-    """A publisher.
+    """A publisher of all kinds of events.
 
     Args:
-        url: of the broker.
-        uids: the members to whom private events belong, in turns.
-        increments: how many increments the book has.
+        url: the URL of the broker.
+        uids: the members that private events are for, in turn.
+        increments: the number of increments that the book has.
     """
 
     def __init__(self, url: str, uids: list[str], increments: int = 20_000) -> None:
@@ -85,11 +85,11 @@ class Traffic:
         self._publisher.close()
 
     def snapshot(self) -> None:
-        """Publish the whole book, so that workers apply its increments."""
+        """Publish the whole book. Workers apply increments only after it."""
         self._publisher.send(self._publisher.message(f"public.{MARKET}-snap", self._market.snapshots([0])[0]))
 
     def publish(self, rates: Rates, seconds: float) -> Rates:
-        """Publish for some seconds. Return how many events of each kind were published."""
+        """Publish for some seconds. Return the number of published events of each kind."""
         begin, counts = time.monotonic(), [0] * len(rates)
         for due, kind in heapq.merge(*(_due(kind, rate, seconds) for kind, rate in enumerate(rates))):
             frames = self._kinds[kind]()
@@ -105,6 +105,6 @@ class Traffic:
 
 
 def _due(kind: int, rate: float, seconds: float) -> Iterator[tuple[float, int]]:
-    """Yield the seconds from the start at which events are due; kinds of one rate do not coincide."""
+    """Yield the times of the events, in seconds from the start. Kinds with equal rates have different times."""
     for number in range(round(rate * seconds)):
         yield (number + (kind + 1) / 10) / rate, kind

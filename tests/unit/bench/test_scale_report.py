@@ -28,14 +28,14 @@ def test_the_first_limit_is_named() -> None:
     sentences = verdict(costs(publish_private=6000), Setup(2, 2))
     assert sentences[:2] == [
         "The first limit is RabbitMQ: 30% used, of at most 60%.",
-        "It reaches that with 2.0 times the events.",
+        "It reaches its limit at 2.0 times the events.",
     ]
 
 
 def test_an_overloaded_resource_says_what_it_carries() -> None:
     sentences = verdict(costs(read_private=8000), Setup(2, 2))
     assert "80% used" in sentences[0]
-    assert sentences[1] == "It is overloaded. It carries 0.75 times the events."
+    assert sentences[1] == "It is overloaded. It can handle 0.75 times the events."
 
 
 def test_clients_alone_can_overload() -> None:
@@ -52,7 +52,7 @@ def test_the_verdict_tells_what_happens_while_a_host_is_down() -> None:
         "While one host is down, the busiest worker is 100% used, of at most 80%, and a worker has 1,000 clients."
     )
     sentences = verdict(costs(connection_second=500, connect=2000), Setup(2, 1))
-    assert sentences[3] == "Its 500 clients connect to the other hosts in 2.0 s if all come at once."
+    assert sentences[3] == "The 500 clients of the failed host reconnect within 2.0 s if all reconnect at once."
 
 
 @pytest.mark.parametrize("words", [["--tls"], ["--no-history"], ["--books"], ["--nodes", "3"], ["--readers", "2"]])
