@@ -59,7 +59,7 @@ def token(uid)
   JWT.encode(claims, OpenSSL::PKey.read(key), ENV.fetch("JWT_ALGORITHM", "RS256"))
 end
 
-# A connection to the gateway. The gem knows the protocol; this class reads and writes the socket.
+# A connection to the gateway. The gem implements the protocol; this class reads and writes the socket.
 class Connection
   def initialize(url)
     uri = URI(url)
@@ -152,7 +152,7 @@ def handle(gateway, state, text, uid)
   end
 end
 
-# Print a line. When nothing reads it any more, as after `| head`, end the program.
+# Print a line. If the reader has closed the pipe, as `| head` does, exit.
 def show(line)
   puts line
 rescue Errno::EPIPE

@@ -1,4 +1,4 @@
-// Print lines. When nothing reads them any more, as after `| head`, end the program without a stack trace.
+// Print lines. If the reader has closed the pipe, as `| head` does, exit without a stack trace.
 
 import process from "node:process";
 

@@ -1,4 +1,4 @@
-"""Print lines. When nothing reads them any more, as after `| head`, end the program without a traceback."""
+"""Print lines. If the reader has closed the pipe, as `| head` does, exit without a traceback."""
 
 from __future__ import annotations
 

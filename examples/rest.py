@@ -20,6 +20,6 @@ def fetch_orders(token: Callable[[], str]) -> dict[int, str]:
         try:
             with urlopen(request, timeout=10) as answer:
                 return {order["id"]: order["state"] for order in json.load(answer)}
-        except (OSError, HTTPException, ValueError) as error:  # the last: a page instead of JSON
+        except (OSError, HTTPException, ValueError) as error:  # ValueError: a page instead of JSON
             print(f"{error}; trying again", file=sys.stderr)
             time.sleep(1)

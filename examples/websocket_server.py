@@ -3,9 +3,9 @@ r"""The gateway in front of a WSGI application without gunicorn: under gevent-we
     AMQP_URL=memory:// JWT_ALGORITHM=HS256 JWT_PUBLIC_KEY=a-secret-of-32-characters-or-more \
         .venv/bin/python examples/websocket_server.py
 
-`memory://` is a broker inside the process; put RabbitMQ's address there, and your key. The server is one process,
-without a metrics port and without TLS. The program does what gunicorn's worker would do for the gateway: it connects to
-the broker before the first client connects, and on TERM it closes every connection with 1012.
+`memory://` is a broker inside the process. Replace it with the URL of RabbitMQ, and the secret with your key. The
+server is one process, without a metrics port and without TLS. The program does what gunicorn's worker would do for the
+gateway: it connects to the broker before the first client connects, and on TERM it closes every connection with 1012.
 """
 
 from gevent import monkey

@@ -23,7 +23,7 @@ def logged_in(environ: dict[str, Any]) -> str | None:
         member = Member.objects.filter(user_id=get_user(request).pk).first()
         return member.uid if member else None
     finally:
-        close_old_connections()  # Django does this only after its own requests
+        close_old_connections()  # Django does this only after requests that it serves itself
 
 
 def messages(ws: Any) -> None:

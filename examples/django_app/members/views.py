@@ -36,7 +36,7 @@ def notify(request: HttpRequest) -> HttpResponse:
     try:
         publisher.to_member(member.uid, "message", message)
     except PublishError:
-        return HttpResponse("It could not be sent; try again later.", status=503)
+        return HttpResponse("The message could not be sent; try again later.", status=503)
     return HttpResponse(status=204)
 
 

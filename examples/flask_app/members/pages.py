@@ -33,7 +33,7 @@ def notify() -> ResponseReturnValue:
     try:
         current_app.extensions["gateway"].publisher.to_member(account["uid"], "message", message)
     except PublishError:
-        return "It could not be sent; try again later.", 503
+        return "The message could not be sent; try again later.", 503
     return "", 204
 
 

@@ -16,7 +16,7 @@ class Asked(Generic[Result]):
     """A function of the user, called in a separate task, one call at a time.
 
     Args:
-        name: what errors call it.
+        name: the name of the function in error texts.
     """
 
     def __init__(self, name: str, function: Callable[[], Awaitable[Result]]) -> None:
@@ -45,7 +45,7 @@ class Asked(Generic[Result]):
         return call.result()
 
     def give_up(self) -> None:
-        """Cancel the call, and make no other."""
+        """Cancel the running call, and do not start another one."""
         self._given_up = True
         if self._call is not None:
             self._call.cancel()
@@ -57,6 +57,6 @@ async def awaited(result: Any) -> Any:
 
 
 def look_at(task: asyncio.Future[Any]) -> None:
-    """Keep asyncio from reporting an exception of a task whose result nothing reads: the client was closed."""
+    """Keep asyncio from reporting an exception of a task that ends after the client was closed."""
     if not task.cancelled():
         task.exception()

@@ -89,7 +89,7 @@ class Line:
             raise ended(closed) from closed
 
     async def request(self, event: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Send a message to a handler, and return its answer. Read frames while the course does not."""
+        """Send a message to a handler, and return its answer. Read frames meanwhile, unless the course reads them."""
         answered: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
 
         def settle(frame: dict[str, Any] | None) -> None:

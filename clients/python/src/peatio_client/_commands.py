@@ -20,7 +20,7 @@ class AskToken(NamedTuple):
 
 
 class Open(NamedTuple):
-    """Connect."""
+    """Open a connection."""
 
     address: str
     headers: dict[str, str]
@@ -33,7 +33,7 @@ class Receive(NamedTuple):
 
 
 class Send(NamedTuple):
-    """Send this."""
+    """Send a message."""
 
     text: str
 
@@ -70,7 +70,7 @@ Doing: TypeAlias = Generator[Command, Any, None]
 
 
 def rest(command: Command, seconds: float) -> Command:
-    """Return what is left of a command that was cancelled after some seconds: of a wait, the rest of its time."""
+    """Return the command to continue with after a cancellation. A command with a time limit has that much less left."""
     if isinstance(command, Wait | AskToken):
         return command._replace(seconds=max(0.0, command.seconds - seconds))
     return command

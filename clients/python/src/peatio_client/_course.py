@@ -1,5 +1,5 @@
 """The course of a client, connection after connection, as a generator of commands (`_commands.py`). The blocking client
-and the asyncio client carry them out; this module knows neither.
+and the asyncio client execute them; this module depends on neither.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Course:
 
     Args:
         cursor: cursor of the last processed event; None to start now.
-        view: of books for which the user gives none.
+        view: the view of books for which the user specifies none.
         fresh_headers: whether each handshake gets new headers.
         fixed_token: whether every connection gets the same token.
         longest_pause: seconds.
@@ -60,7 +60,7 @@ class Course:
         self._by_proxy = route.authenticated and not with_token
         self._clock, self._wall = time.monotonic, time.time
         self.wanted = dict.fromkeys(route.streams)
-        self.notices = self.closed = self._asking = False  # the last: whether a fresh token was requested
+        self.notices = self.closed = self._asking = False  # `_asking`: whether a fresh token was requested
         self.state: State = "disconnected"
         self._credentials = Credentials(with_token, self._by_proxy, fresh_headers, fixed_token)
         self._pace, self._longest_pause = Pace(), longest_pause
@@ -193,7 +193,7 @@ class Course:
         return None if self.closed else self._credentials.show(token, self._wall())
 
     def _listen(self, conversation: Conversation, deadline: float) -> Doing:
-        """Do what is due, then read one frame and follow it."""
+        """Do the work that is due, then read and process one frame."""
         if conversation.live:
             if self._asking or self._credentials.renewal.due <= self._wall():
                 yield from self._renew(conversation)
@@ -212,7 +212,7 @@ class Course:
             raise Ended(LOST, f"no answer within {ANSWER_SECONDS:g} s")
 
     def _renew(self, conversation: Conversation) -> Doing:
-        """Send a fresh token on the open connection. The token function may take its time; events continue."""
+        """Send a fresh token on the open connection. Events continue until the token function returns."""
         if not self._asking:
             self._credentials.renewal.put_off(self._wall())  # unless a token is available
         token: object = self._credentials.kept
@@ -232,7 +232,7 @@ class Course:
             yield Send(conversation.renew(fresh))
 
     def _follow(self, conversation: Conversation, text: str) -> Doing:
-        """Carry out the steps of a frame."""
+        """Execute the steps of a frame."""
         try:
             steps = list(conversation.take(text))
         except (ValueError, KeyError, AttributeError, RecursionError) as error:

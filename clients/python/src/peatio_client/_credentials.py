@@ -17,7 +17,7 @@ AGAIN_SECONDS: Final = 2.0
 """Shortest time before the same token is sent again."""
 
 IN_THE_LOG: Final = "the gateway's log says why (`token refused`)"
-"""The gateway does not tell a client."""
+"""The gateway does not send the reason to a client."""
 NOT_BY_THE_PROXY: Final = (
     "the proxy did not authenticate the connection; log in again, so that it sends a valid cookie, or sign each "
     "handshake with a valid API key"
@@ -139,7 +139,7 @@ def checked(token: object, given: str = "the token function returned") -> str:
     """Return the result of a token function.
 
     Args:
-        given: where it comes from.
+        given: the part of error texts that says where the token comes from.
 
     Raises:
         TypeError: it is not a token.

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from typing import Final
 
 FIRST_PAUSE: Final = 0.5
-"""Seconds, as all times here."""
+"""The first pause is at most this long. All times in this module are in seconds."""
 LONGEST_PAUSE: Final = 30.0
-"""If the option `longest_pause` does not say another."""
+"""The default of the option `longest_pause`."""
 STEADY_SECONDS: Final = 30.0
 """After a connection of this length, the pauses start from the beginning."""
 LONGEST_ASKED: Final = 300.0
 """The client waits no longer than this, whatever delay the gateway asks for."""
 FULL_PAUSE: Final = 5.0
-"""Lowest pause if the gateway is full and sent no delay."""
+"""Shortest pause if the gateway is full and sent no delay."""
 NO_RETURN: Final = frozenset((1002, 1003, 1007, 1009))
 """Close codes after which a new connection would fail in the same way."""
 UNAUTHORIZED: Final = 401
@@ -72,7 +72,7 @@ class Pauses:
     def after(self, ended: Ended) -> float:
         """Return the next pause in seconds; it grows with each call."""
         asked = ended.asked
-        if (ended.code in NO_ROOM or ended.code == TOO_FAST) and not asked:  # no place is likely to be free at once
+        if (ended.code in NO_ROOM or ended.code == TOO_FAST) and not asked:  # retrying soon would fail again
             self._failures, asked = max(self._failures, 4), FULL_PAUSE
         jitter = self._chance() * min(self._longest, FIRST_PAUSE * 2.0 ** min(self._failures, 30))
         self._failures += 1

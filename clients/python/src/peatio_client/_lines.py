@@ -25,7 +25,7 @@ MOST_FRAMES: Final = 16
 MOST_BACKLOG: Final = 1000
 """Frames that may arrive before the answer to a request."""
 BACKLOG_FULL: Final = f"{MOST_BACKLOG} frames came before the answer; ask between events, not in a callback"
-"""Why a request has no answer, if it is not the time."""
+"""The error of a request that has no answer because too many frames came first."""
 
 _log = logging.getLogger("peatio_client.line")
 _log.setLevel(logging.CRITICAL)  # the library logs errors, and at DEBUG tokens and payloads
@@ -65,7 +65,7 @@ class Options:
         return self.headers() if callable(self.headers) else self.headers
 
     def of_library(self, headers: Mapping[str, str]) -> dict[str, Any]:
-        """Return what to connect with, for `websockets`."""
+        """Return the arguments of a connection for `websockets`."""
         silence = min(self.silence, LONGEST_SILENCE)
         options: dict[str, Any] = {
             "additional_headers": headers,

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from websockets.exceptions import InvalidMessage, InvalidStatus, InvalidUpgrade, ProxyError
 
 MOST_CHARACTERS: Final = 200
-"""Of the text of an HTTP answer."""
+"""Length limit for the text of an HTTP answer."""
 SCHEMES: Final = {"ws": 80, "wss": 443}
 
 

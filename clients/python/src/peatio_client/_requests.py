@@ -12,7 +12,7 @@ from peatio_client import _json
 from peatio_client.events import RequestFailed
 
 MOST_GIVEN_UP: Final = 100
-"""How many requests that were given up are remembered, so that their late answers are dropped."""
+"""Limit of abandoned requests that are remembered, so that their late answers are dropped."""
 
 Settle: TypeAlias = Callable[[dict[str, Any] | None], object]
 """Receives the answer; None if the connection ended before it."""

@@ -1,4 +1,4 @@
-"""The order books that a client maintains: which need a new snapshot, and which do not come. Knows no socket."""
+"""The order books that a client maintains: which need a new snapshot, and which are late. Knows no socket."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SNAPSHOT_SECONDS: Final = 1.0
 """Shortest time between two requests for snapshots, because the message rate is limited."""
 
 LATE_SECONDS: Final = 10.0
-"""A book that has not come by then is reported: its market may not exist."""
+"""A book that has not arrived by then is reported: its market may not exist."""
 
 
 class Shelf:
     """Order books by name. Other threads may add books.
 
     Args:
-        view: of books for which the user gives none.
+        view: the view of books for which the user specifies none.
     """
 
     def __init__(self, view: View) -> None:
@@ -87,7 +87,7 @@ class Shelf:
             yield Tell("stale", book)
 
     def late(self, now: float) -> Iterator[Tell]:
-        """Report books that have not come, each once on a connection."""
+        """Report books that have not arrived, each once per connection."""
         for name, since in list(self._awaited.items()):
             if since is None:
                 self._awaited[name] = now

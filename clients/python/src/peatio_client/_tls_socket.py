@@ -91,7 +91,7 @@ class ThreadSafeSocket(ssl.SSLSocket):
 
 
 def thread_safe(context: ssl.SSLContext | None) -> ssl.SSLContext:
-    """Let a context, by default the usual one for clients, make thread-safe sockets. Return the context.
+    """Make a context create thread-safe sockets. Return the context; without one, the usual one for clients.
 
     A context that makes sockets of another class (gevent's, for example) is left as it is.
     """

@@ -25,14 +25,14 @@ class Trades:
         self._asked = set[str]()  # streams whose missed events were requested
 
     def query(self, streams: Collection[str]) -> list[tuple[str, str]]:
-        """Return what to add to an address that subscribes to these streams."""
+        """Return the query parameters about marks, for an address that subscribes to these streams."""
         after = self._after(streams)
         if not after:
             return [("marks", "1")] if any(map(is_trades, streams)) else []
         return [("after", f"{stream}:{mark or ''}") for stream, mark in after.items()]
 
     def fields(self, streams: Collection[str]) -> dict[str, Any]:
-        """Return what to add to a message that subscribes to these streams."""
+        """Return the fields about marks, for a message that subscribes to these streams."""
         return {"after": self._after(streams)} if any(map(is_trades, streams)) else {}
 
     def take(self, streams: Collection[str], frame: Mapping[str, Any]) -> Iterator[str]:
@@ -58,7 +58,7 @@ class Trades:
             self._marks[event.stream] = event.mark
 
     def drop(self, streams: Collection[str]) -> None:
-        """Forget these streams: the gateway is to stop sending them."""
+        """Forget these streams. Call it when the client unsubscribes from them."""
         for stream in streams:
             self._marks.pop(stream, None)
             self._asked.discard(stream)

@@ -45,7 +45,7 @@ QUERY_CHARACTERS: Final = 4000
 """Limit for the streams in an address; servers and proxies accept lines of 8 KiB, with the cursor and the rest."""
 
 PRIVATE: Final = ("order", "trade")
-"""The streams of a client that names none."""
+"""The default streams of an authenticated client."""
 
 AFTER_REPLAY: Final = "after the replay"
 """The `echo` of the message that the gateway answers after it has sent the missed events."""
@@ -116,7 +116,7 @@ class Conversation:
         trades: positions in streams of trades, from earlier connections.
 
     Attributes:
-        address, headers: what to connect with.
+        address, headers: the address and the headers of the handshake.
         asked: streams that were requested from the gateway.
         live: whether the connection is authenticated and subscribed.
         renewing: whether the client waits for the answer to a fresh token.

@@ -36,7 +36,8 @@ class AsyncPeatioClient(Client):
 
     Args:
         token, headers: as for `PeatioClient`; the function may be a coroutine function.
-        url, streams, cursor, silence, authenticated, ssl, proxy, books, every, depth, longest_pause: as there.
+        url, streams, cursor, silence, authenticated, ssl, proxy, books, every, depth, longest_pause: as for
+            `PeatioClient`.
 
     Raises:
         ValueError: the arguments contradict each other.

@@ -35,7 +35,7 @@ class Outcome(enum.Enum):
 
 
 class View(NamedTuple):
-    """How often a client wants a book, and how much of it.
+    """The pace and the depth at which a client receives a book.
 
     Attributes:
         every: None for each change, or, with a depth, for the gateway's pace of 500 ms.
