@@ -229,7 +229,7 @@ def test_gateway_follows_a_failover(
 
 
 def steer(url: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return fork_server.shared(patched=False).run(["peatio_ws", *words], {"REDIS_URL": url, "PATH": ""}, 60)
+    return fork_server.shared("command").run(["peatio_ws", *words], {"REDIS_URL": url, "PATH": ""}, 60)
 
 
 # ---- old versions

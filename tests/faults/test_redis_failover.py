@@ -151,4 +151,4 @@ def plain(server: Redis) -> redis.Redis:
 
 def run(url: str, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     given = {"REDIS_URL": url, "PATH": "", "METRICS_PORT": "0", "WEBSOCKET_PORT": "0", **environ}
-    return fork_server.shared(patched=False).run(["peatio_ws", *words], given, 60)
+    return fork_server.shared("command").run(["peatio_ws", *words], given, 60)

@@ -197,4 +197,4 @@ def publish(*words: str, **environ: str) -> tuple[int, str]:
 
 def command(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ}
-    return fork_server.shared(patched=False).run(["peatio_ws", *words], environment, 60)
+    return fork_server.shared("command").run(["peatio_ws", *words], environment, 60)

@@ -14,7 +14,7 @@ import pytest
 from websockets.sync.client import ClientConnection
 
 from tests.support.asyncapi import EVENT, EVENTS, body
-from tests.support.driving import PYTHON_CLIENT
+from tests.support.fork_server import PYTHON_CLIENT
 from tests.support.gateway import ROOT, WAIT, GatewayProcess, receive
 
 PERIODS = "1m 5m 15m 30m 1h 2h 4h 6h 12h 1d 3d 1w".split()

@@ -76,7 +76,7 @@ def check(*words: str, open_files: tuple[int, int] | None = None, **environ: str
         **environ,
     }
     if open_files is None:
-        ended = fork_server.shared(patched=False).run(["peatio_ws", "check", *words], environment, SECONDS)
+        ended = fork_server.shared("command").run(["peatio_ws", "check", *words], environment, SECONDS)
     else:
         limit = functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, open_files)
         command = [sys.executable, "-m", "peatio_ws", "check", *words]

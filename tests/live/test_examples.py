@@ -21,7 +21,8 @@ import pytest
 
 from peatio_ws.auth import keys
 from tests.live.conftest import EXAMPLES
-from tests.support.driving import PYTHON_CLIENT, closing_with
+from tests.support.driving import closing_with
+from tests.support.fork_server import PYTHON_CLIENT
 from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer
 from tests.support.servers import START_SECONDS, wait_until
 

@@ -39,7 +39,7 @@ def test_source(url: str, kind: str, scenario: str) -> None:
     if kind == "embedded":
         url = "memory://"
     command = ["tests.support.source_scenarios", kind, scenario, url]
-    done = fork_server.shared(patched=True).run(command, os.environ, SECONDS)
+    done = fork_server.shared("gateway").run(command, os.environ, SECONDS)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 

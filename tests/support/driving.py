@@ -14,26 +14,36 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
-from tests.support.gateway import ROOT, WAIT
+from tests.support.fork_server import Fork, shared
+from tests.support.gateway import WAIT
 
 HERE = Path(__file__).parent
-PYTHON_CLIENT = ROOT / "clients" / "python" / "src"
 COMMANDS = {
-    "python": [sys.executable, str(HERE / "drive_client.py"), "blocking"],
-    "asyncio": [sys.executable, str(HERE / "drive_client.py"), "asyncio"],
+    "python": ["tests.support.drive_client", "blocking"],
+    "asyncio": ["tests.support.drive_client", "asyncio"],
     "node": ["node", str(HERE / "drive_client.mjs"), "ws"],
     # Also with the WebSocket of browsers: Node's own, which later versions have without a flag.
     "page": ["node", "--experimental-websocket", "--no-warnings", str(HERE / "drive_client.mjs"), "global"],
 }
 AUTHENTICATED = {"success": {"message": "Authenticated."}}
 SUBSCRIBED = {"success": {"message": "subscribed", "streams": []}}
+
+
+def start(words: Sequence[str], output: IO[str]) -> subprocess.Popen[bytes] | Fork:
+    """Start a program of `COMMANDS`. The Python ones are forks: each would need a third of a second of CPU to load the
+    client and its libraries.
+    """
+    if words[0] == "node":
+        return subprocess.Popen(words, stdout=output)
+    assert sys.__stderr__ is not None
+    return shared("client").start(words, os.environ, output, sys.__stderr__)
 
 
 class Driven:
@@ -48,18 +58,15 @@ class Driven:
         self._by_name: defaultdict[str, list[Any]] = defaultdict(list)
         self._orders: set[int] = set()
         self._changed = threading.Condition()
-        self._process = subprocess.Popen(
-            [*COMMANDS[language], json.dumps({"url": url, **given})],
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PYTHON_CLIENT)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._reader = threading.Thread(target=self._read)
+        words = [*COMMANDS[language], json.dumps({"url": url, **given})]
+        end, theirs = os.pipe()
+        with open(theirs, "w") as output:
+            self._process = start(words, output)
+        self._reader = threading.Thread(target=self._read, args=[end])
         self._reader.start()
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
+    def _read(self, output: int) -> None:
+        with open(output) as lines:
             for line in lines:
                 name, what = json.loads(line)
                 with self._changed:

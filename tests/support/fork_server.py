@@ -25,7 +25,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 ROOT = Path(__file__).parent.parent.parent
 MOST_BYTES = 200_000
@@ -36,25 +36,28 @@ LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("
 """A test may have changed those of its process, which a new process inherits."""
 NOT_LOADED = "prometheus_client"
 """It decides at its import, by the environment, where the values of metrics are."""
+PYTHON_CLIENT = ROOT / "clients" / "python" / "src"
 LIBRARIES = ("gunicorn.app.wsgiapp", "gunicorn.workers.ggevent", "geventwebsocket.gunicorn.workers")
+
+Kind = Literal["gateway", "command", "client"]
+"""What a fork server starts: gateways, whose process has applied gevent's patches first, commands of `peatio_ws`, or
+programs that use the Python client.
+"""
 
 
 class ForkServer:
-    """Runs programs as forks of one process, which ends with this one.
+    """Runs programs as forks of one process, which ends with this one."""
 
-    Args:
-        patched: whether that process has applied gevent's patches, as a gateway does first.
-    """
-
-    def __init__(self, patched: bool) -> None:
+    def __init__(self, kind: Kind) -> None:
         self._lock = threading.Lock()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             number = theirs.fileno()
-            command = [sys.executable, "-m", "tests.support.fork_server", str(number), *["patched"] * patched]
+            command = [sys.executable, "-m", "tests.support.fork_server", str(number), kind]
             environ = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+            environ["PYTHONPATH"] = f"{ROOT}:{PYTHON_CLIENT}" if kind == "client" else str(ROOT)
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=environ | {"PYTHONPATH": str(ROOT)}, pass_fds=[number], stdout=subprocess.DEVNULL
+                command, cwd=ROOT, env=environ, pass_fds=[number], stdout=subprocess.DEVNULL
             )
 
     def close(self) -> None:
@@ -90,9 +93,9 @@ class ForkServer:
 
 
 @functools.cache
-def shared(patched: bool) -> ForkServer:
+def shared(kind: Kind) -> ForkServer:
     """Return the fork server of this process, which starts it when it is first needed."""
-    server = ForkServer(patched)
+    server = ForkServer(kind)
     atexit.register(server.close)
     return server
 
@@ -156,14 +159,18 @@ def load() -> None:
     sys.meta_path.remove(finder)
 
 
-def serve(requests: socket.socket, patched: bool) -> list[str]:
+def serve(requests: socket.socket, kind: str) -> list[str]:
     """Answer requests until the other end is closed. Returns in each fork, with the words of its program."""
     fork, wait, receive = os.fork, os.waitpid, socket.recv_fds
-    if patched:
-        importlib.import_module("gevent.monkey").patch_all()
-    load()
-    if patched:  # a module made a hub; all forks would share its epoll
-        importlib.import_module("gevent").get_hub().destroy(destroy_loop=True)
+    match kind:
+        case "gateway":
+            importlib.import_module("gevent.monkey").patch_all()
+            load()
+            importlib.import_module("gevent").get_hub().destroy(destroy_loop=True)  # all forks would share its epoll
+        case "command":
+            load()
+        case "client":
+            importlib.import_module("peatio_client")
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C tests still end their gateways
     while text := (request := receive(requests, MOST_BYTES, 2))[0]:
         descriptors = request[1]
@@ -191,7 +198,7 @@ def serve(requests: socket.socket, patched: bool) -> list[str]:
 
 
 if __name__ == "__main__":
-    program = serve(socket.socket(fileno=int(sys.argv[1])), "patched" in sys.argv)
+    program = serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
     if program:
         sys.argv, sys.orig_argv[1:] = program, ["-m", *program]
         runpy.run_module(program[0], run_name="__main__", alter_sys=True)

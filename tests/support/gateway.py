@@ -121,7 +121,7 @@ class GatewayProcess(Server):
     def start(self, wait: bool = True) -> None:
         with self.log_path.open("ab") as log:
             if self.forks and self._is_plain():
-                self.process = fork_server.shared(patched=True).start(self.command, self.environ, log, log)
+                self.process = fork_server.shared("gateway").start(self.command, self.environ, log, log)
             else:
                 words = [sys.executable, "-m", *self.command]
                 self.process = subprocess.Popen(words, cwd=self.cwd, env=self.environ, stdout=log, stderr=log)

@@ -22,7 +22,7 @@ ENVIRON = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator[ForkServer]:
-    server = ForkServer(patched=True)
+    server = ForkServer("gateway")
     yield server
     server.close()
 
