@@ -14,7 +14,7 @@ from referencing.jsonschema import DRAFT7
 
 from tests.support.gateway import ROOT
 
-DOCUMENT = yaml.safe_load((ROOT / "docs" / "asyncapi.yaml").read_text())
+DOCUMENT = yaml.load((ROOT / "docs" / "asyncapi.yaml").read_text(), Loader=yaml.CSafeLoader)
 EVENTS = json.loads((ROOT / "docs" / "channels.schema.json").read_text())
 DOCUMENT_URI, EVENTS_URI = "file:///asyncapi.yaml", "file:///channels.schema.json"
 REGISTRY: Registry[Any] = Registry().with_resources(

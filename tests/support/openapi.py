@@ -17,7 +17,7 @@ from referencing.jsonschema import DRAFT202012
 from tests.support.gateway import ROOT, WAIT, GatewayProcess
 
 TOKEN: Final = "an admin token of 32 characters!".replace(" ", "-")
-DOCUMENT: Final[dict[str, Any]] = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())
+DOCUMENT: Final[dict[str, Any]] = yaml.load((ROOT / "docs" / "openapi.yaml").read_text(), Loader=yaml.CSafeLoader)
 URI: Final = "file:///openapi.yaml"
 REGISTRY: Final[Registry[Any]] = Registry().with_resource(
     URI, Resource.from_contents(DOCUMENT, default_specification=DRAFT202012)
