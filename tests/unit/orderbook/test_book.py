@@ -127,7 +127,8 @@ def spelled(draw: st.DrawFn, values: st.SearchStrategy[Decimal]) -> str:
 
 
 LEVELS = st.tuples(spelled(PRICES), spelled(VOLUMES))
-SIDES = st.none() | LEVELS | st.lists(LEVELS, max_size=5) | st.lists(LEVELS, min_size=FEW_LEVELS, max_size=FEW_LEVELS + 8)
+MANY = st.lists(LEVELS, min_size=FEW_LEVELS, max_size=FEW_LEVELS + 8)
+SIDES = st.none() | LEVELS | st.lists(LEVELS, max_size=5) | MANY
 Side = tuple[str, str] | list[tuple[str, str]] | None
 
 
