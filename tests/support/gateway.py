@@ -38,6 +38,10 @@ GATEWAY_VARIABLES = (
     "METRICS_",
     "LOG_",
     "WEB_CONCURRENCY",
+    "TRUSTED_PROXIES",
+    "API_CORS_ORIGINS",
+    "ORDERBOOK_BROADCAST",
+    "ADMIN_TOKEN",
 )
 """How the names of the gateway's variables begin."""
 
