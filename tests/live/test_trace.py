@@ -7,19 +7,20 @@ import http.client
 import json
 import os
 import signal
-import subprocess
-import sys
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis as redis_client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
+from peatio_ws.cluster.redis_keys import COMMANDS_CHANNEL
 from peatio_ws.cluster.tracing.messages import LEASE_SECONDS
-from tests.support.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer, authenticate, receive, resume
+from tests.support import fork_server
+from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer, authenticate, receive, resume
 from tests.support.openapi import TOKEN, ask, validator
 from tests.support.raw_client import RawClient
 from tests.support.servers import RabbitMQ, Redis, wait_until
@@ -268,7 +269,9 @@ def test_trace_without_redis_ends_and_says_so(gateways: list[GatewayProcess], ow
             client.ping().wait(WAIT)
         finally:
             own_redis.start()
-    wait_until(lambda: ask(gateways[0], "GET", "/api/members")[0] == 200, "Redis is used again")
+    with redis_client.Redis.from_url(own_redis.url) as connection:
+        listening = [(COMMANDS_CHANNEL.encode(), 4)]
+        wait_until(lambda: connection.pubsub_numsub(COMMANDS_CHANNEL) == listening, "all workers listen to Redis again")
 
 
 def test_worker_that_starts_later_joins(
@@ -292,7 +295,7 @@ def test_worker_that_starts_later_joins(
 def test_trace_ends_after_its_time_and_is_complete(
     gateways: list[GatewayProcess], own_redis: Redis, signer: Signer, publisher: Publisher
 ) -> None:
-    with gateways[0].member(signer.token("IDTIME")) as client, Tracer(own_redis.url, "IDTIME", "--seconds", "3") as t:
+    with gateways[0].member(signer.token("IDTIME")) as client, Tracer(own_redis.url, "IDTIME", "--seconds", "1") as t:
         t.until(lambda: t.of("connection"), "the connection is shown")
         delivered = 0
         while not t.of("end"):
@@ -300,7 +303,7 @@ def test_trace_ends_after_its_time_and_is_complete(
             receive(client)
             delivered += 1
         status, said = t.ended()
-        assert (status, said.partition(";")[0]) == (0, "3 s have passed")
+        assert (status, said.partition(";")[0]) == (0, "1 s have passed")
         assert t.lines[-1]["reason"] == "time"
         # Where events come faster than a trace takes them, it says how many lines it left out.
         assert t.lines[-1]["lines"] == len(t.lines) - 2 - len(t.of("omitted"))
@@ -385,9 +388,8 @@ def test_the_ninth_trace_is_refused(gateways: list[GatewayProcess], own_redis: R
     with contextlib.ExitStack() as stack:
         for _ in range(8):
             stack.enter_context(Tracer(own_redis.url, "IDMANY"))
-        command = [sys.executable, "-m", "peatio_ws", "trace", "IDMANY"]
         environ = {**os.environ, "REDIS_URL": own_redis.url}
-        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=WAIT)
+        done = fork_server.shared(patched=False).run(["peatio_ws", "trace", "IDMANY"], environ, WAIT)
         assert (done.returncode, done.stderr) == (
             1, "Error: each worker has 8 traces already; end one of them first\n"
         )  # fmt: skip

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
-from tests.support.gateway import ROOT, WAIT
+from tests.support import fork_server
+from tests.support.gateway import WAIT
 from tests.support.servers import wait_until
 
 
-def _let_ctrl_c_work() -> None:
-    """Undo what a shell does to background processes: the tests may be one."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+def _pipe() -> tuple[IO[str], IO[str]]:
+    """Return both ends of a pipe."""
+    read, write = os.pipe()
+    return open(read), open(write, "w")
 
 
 class Tracer:
@@ -34,22 +34,17 @@ class Tracer:
     """
 
     def __init__(self, redis: str, *words: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "peatio_ws", "trace", "--json", *words],
-            cwd=ROOT,
-            env={**os.environ, "REDIS_URL": redis},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=_let_ctrl_c_work,
-        )
+        command = ["tests.support.interruptible", "peatio_ws", "trace", "--json", *words]
+        (self._output, stdout), (self._errors, stderr) = _pipe(), _pipe()
+        with stdout, stderr:
+            environ = {**os.environ, "REDIS_URL": redis}
+            self._process = fork_server.shared(patched=False).start(command, environ, stdout, stderr)
         self.lines: list[dict[str, Any]] = []
         self.raw: list[str] = []
         self._reader = threading.Thread(target=self._read)
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for text in self._process.stdout:
+        for text in self._output:
             self.raw.append(text)
             self.lines.append(json.loads(text))
 
@@ -66,9 +61,8 @@ class Tracer:
             self._process.kill()
             self._process.wait()
             self._reader.join()
-            for pipe in (self._process.stdout, self._process.stderr):
-                assert pipe is not None
-                pipe.close()
+            self._output.close()
+            self._errors.close()
 
     def of(self, kind: str, connection: str | None = None, **fields: Any) -> list[dict[str, Any]]:
         """Return the lines of a kind, and of a connection, with these fields."""
@@ -101,5 +95,4 @@ class Tracer:
         """Wait until the process ends. Return its status, and what it printed on standard error."""
         self._process.wait(seconds)
         self._reader.join(seconds)
-        assert self._process.stderr is not None
-        return self._process.returncode, self._process.stderr.read()
+        return self._process.wait(), self._errors.read()
