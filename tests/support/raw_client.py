@@ -133,6 +133,12 @@ class RawClient:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._sock.close()
 
+    def abort(self) -> None:
+        """Make `drop` a reset, and end both directions, which wakes threads that send or read."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
     def finish(self) -> None:
         """Close the sending side of the connection."""
         with contextlib.suppress(OSError):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import ROOT, GatewayProcess
 from tests.support.raw_client import WAIT, RawClient, text
 from tests.support.servers import START_SECONDS, free_port, wait_until
 
@@ -48,10 +49,14 @@ def listens(port: int) -> bool:
 
 @contextlib.contextmanager
 def served(folder: Path, app: str, worker: str = OURS, **environ: str) -> Iterator[GatewayProcess]:
-    """Run an application that is not a gateway under gunicorn, without the gateway's configuration file."""
+    """Run an application that is not a gateway under gunicorn, without the gateway's configuration file.
+
+    Applications of the tests start as forks; all others, such as the examples, start as a user starts them.
+    """
     port = free_port()
-    options = ("--worker-class", worker, "--bind", f"127.0.0.1:{port}", "--no-control-socket")
-    process = GatewayProcess(folder, environ, command=("gunicorn", *options, app), cwd=folder, wait=False)
+    options = ("--worker-class", worker, "--bind", f"127.0.0.1:{port}", "--no-control-socket", "-c", os.devnull)
+    cwd = ROOT if app.startswith("tests.") else folder
+    process = GatewayProcess(folder, environ, command=("gunicorn", *options, app), cwd=cwd, wait=False)
     process.port = port
     try:
         wait_until(lambda: listens(port), f"{app} listens", START_SECONDS, 0.05)
@@ -62,7 +67,9 @@ def served(folder: Path, app: str, worker: str = OURS, **environ: str) -> Iterat
 
 @contextlib.contextmanager
 def without_end(client: RawClient, data: bytes) -> Iterator[None]:
-    """Send this data repeatedly, as fast as possible, and read the answers. Drops the client at the end."""
+    """Send this data repeatedly, as fast as possible, and read the answers. Aborts the connection at the end: the
+    server would otherwise answer all that is in the sockets.
+    """
     under_way, over = threading.Event(), threading.Event()
 
     def send() -> None:
@@ -82,6 +89,6 @@ def without_end(client: RawClient, data: bytes) -> Iterator[None]:
         yield
     finally:
         over.set()
-        client.finish()
+        client.abort()
         for thread in threads:
             thread.join(WAIT)
