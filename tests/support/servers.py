@@ -31,6 +31,8 @@ START_SECONDS = 90.0
 
 WAIT_SECONDS = 60.0
 """How long anything expected may take on a busy machine. Only a failing test waits that long."""
+LONGEST_PAUSE = 0.1
+"""Seconds between two checks of something expected."""
 PORTS, BLOCK = range(10_000, 32_000), 100
 """Below the kernel's ephemeral ports: a connection could otherwise take a port before its server does."""
 _claims: list[socket.socket] = []
@@ -69,12 +71,36 @@ def _claim_block() -> None:
 
 
 def wait_until(check: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS, pause: float = 0.02) -> None:
-    """Wait until `check` is true. Raises TimeoutError naming `what` after `seconds`."""
+    """Wait until `check` is true. Raises TimeoutError naming `what` after `seconds`.
+
+    Args:
+        pause: seconds between the first two checks. Later pauses are longer: many checks ask a gateway for its metrics,
+            which costs it 5 ms of CPU.
+    """
     deadline = time.monotonic() + seconds
     while not check():
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds} s: {what}")
         time.sleep(pause)
+        pause = max(pause, min(1.2 * pause, LONGEST_PAUSE))
+
+
+def seldom(check: Callable[[], bool]) -> Callable[[], bool]:
+    """Return a function that calls `check` every 0.1 s at most, and returns False in between.
+
+    For conditions that ask a gateway, in loops that turn with each frame that a client receives.
+    """
+    due = 0.0
+
+    def checked() -> bool:
+        nonlocal due
+        if time.monotonic() < due:
+            return False
+        found = check()
+        due = time.monotonic() + LONGEST_PAUSE
+        return found
+
+    return checked
 
 
 def _answers(port: int, greeting: bytes) -> bool:
