@@ -79,6 +79,13 @@ def publisher(broker: RabbitMQ) -> Iterator[Publisher]:
 
 
 @pytest.fixture
+def fast_publisher(broker: RabbitMQ) -> Iterator[Publisher]:
+    """A publisher that waits for no confirms, for thousands of events: a confirm costs more than the event."""
+    with Publisher(broker.url, confirm=False) as publisher:
+        yield publisher
+
+
+@pytest.fixture
 def start(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[Callable[..., GatewayProcess]]:
     """Start gateways with these variables in addition to the required ones. They end after the test."""
     running: list[GatewayProcess] = []

@@ -237,21 +237,21 @@ def steer(url: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("version", ["5.0.14", "6.0.16", "6.2.14"])
 def test_workers_share_state_through_an_old_redis(
-    start: Callable[..., GatewayProcess], own_redis: Redis, signer: Signer, publisher: Publisher, version: str
+    start: Callable[..., GatewayProcess], own_redis: Redis, signer: Signer, fast_publisher: Publisher, version: str
 ) -> None:
     limits = {"TRUSTED_PROXIES": "127.0.0.1", "WEBSOCKET_MAX_FAILURES_PER_ADDRESS": "3"}
     with OldRedis(own_redis.port, version) as old:
         first = start(REDIS_URL=old.url, **limits)
         for number in range(450):  # more than one page of orders
-            publisher.order("IDBOB", 1000 + number)
-        publisher.publish("peatio.orderbook", "fanout", {"id": 31, "state": "wait"}, headers={"uid": "IDANN"})
+            fast_publisher.order("IDBOB", 1000 + number)
+        fast_publisher.publish("peatio.orderbook", "fanout", {"id": 31, "state": "wait"}, headers={"uid": "IDANN"})
         with connected(own_redis.url) as connection:
             wait_until(lambda: connection.xlen("peatio_ws:orders") >= 451, "the orders in Redis")
         second = start(REDIS_URL=old.url, **limits)
         wait_until(lambda: len(logged(second, "orders loaded")) == 1, "orders read back")
         assert logged(second, "orders loaded")[0]["orders"] >= 451
         with second.member(signer.token("IDANN")) as ann:
-            publisher.trade(TRADE, ask_member_id=NUMBER, bid_member_id=1)
+            fast_publisher.trade(TRADE, ask_member_id=NUMBER, bid_member_id=1)
             assert receive(ann)["trade"]["ask"]["state"] == "wait"
             assert steer(old.url, "who", "IDANN").returncode == 0
         wrong = {"Authorization": "Bearer no.good.token", "X-Forwarded-For": "203.0.113.7"}

@@ -272,6 +272,10 @@ class Publisher:
         )
         self._channel.basic_publish(message, exchange, routing_key, confirm_timeout=self.confirm_seconds)
 
+    def settle(self) -> None:
+        """Wait until the broker has routed all that was published: it carries out a channel's commands in order."""
+        self._channel.exchange_declare("amq.direct", "direct", passive=True)
+
     def order(self, uid: str, number: int, **fields: Any) -> None:
         body = {"id": number, "side": "sell", "price": "9120.5", "state": "wait", "market_id": "btcusd", **fields}
         self.publish("peatio.orderbook", "fanout", body, headers={"uid": uid})
