@@ -70,21 +70,22 @@ $(FLOORS)/.ready: tests/programs/floors.py pyproject.toml clients/python/pyproje
 	@$(FLOORS)/bin/python -m pip install --quiet --disable-pip-version-check -r $(FLOORS)/requirements.txt
 	@touch $@
 
-# Every failure with three times as many events as among the fault tests, and five minutes of all of them at once. Ten
-# minutes.
+# Every failure with 200 members and six times as many events as among the fault tests, and five minutes of all of them at
+# once. Ten minutes.
 faults-long: $(VENV)/.test-ready servers
-	PEATIO_WS_TEST_SECONDS=300 PEATIO_WS_TEST_RATE=300 $(BIN)/python -m pytest -s tests/faults/test_no_fill_is_lost.py
+	PEATIO_WS_TEST_SECONDS=300 PEATIO_WS_TEST_MEMBERS=200 PEATIO_WS_TEST_RATE=300 $(BIN)/python -m pytest -s tests/faults/test_no_fill_is_lost.py
 
 # Two nodes of RabbitMQ: a replica of the history stream is deleted, its node is killed, and comes back. Three nodes are killed,
 # restarted and frozen. Redis with Sentinel: the primary is killed, frozen and replaced on request. Ten minutes; short forms
 # are among the fault tests.
 CLUSTERS := cluster cluster_of_three redis_failover
 cluster-long: $(VENV)/.test-ready servers
-	PEATIO_WS_TEST_RATE=300 $(BIN)/python -m pytest -s -m "long or not long" $(CLUSTERS:%=tests/faults/test_%.py)
+	PEATIO_WS_TEST_MEMBERS=200 PEATIO_WS_TEST_RATE=300 $(BIN)/python -m pytest -s -m "long or not long" $(CLUSTERS:%=tests/faults/test_%.py)
 
-# A member is disconnected while 1,000 clients behind nginx reconnect; Redis is frozen and stopped. Run nothing else meanwhile.
+# A member is disconnected while 1,000 clients behind nginx reconnect; Redis is frozen and stopped; gateways with 1,000 clients
+# are reloaded and end. Run nothing else meanwhile.
 steering-long: $(VENV)/.test-ready servers
-	PEATIO_WS_TEST_CLIENTS=1000 $(BIN)/python -m pytest -s tests/faults/test_steering.py
+	PEATIO_WS_TEST_CLIENTS=1000 $(BIN)/python -m pytest -s tests/faults/test_steering.py tests/faults/test_drain.py
 
 # Two minutes of a quiet broker over TLS; the short form is among the live tests.
 amqps-long: $(VENV)/.test-ready servers
@@ -102,10 +103,11 @@ crowds-long: $(VENV)/.test-ready servers
 	$(BIN)/python -m tests.programs.crowds streams
 	$(BIN)/python -m tests.programs.crowds churn
 
-# 500 followers of all views of a book come and go while it changes 500 times a second, with holes and snapshots. A minute and a half;
-# the short form is among the live tests.
+# 500 followers of all views of a book come and go while it changes 500 times a second, with holes and snapshots; then the tests
+# of books at that rate. Three minutes; the short forms are among the live and fault tests.
 views-long: $(VENV)/.test-ready servers
 	$(BIN)/python -m pytest -s -m long tests/live/test_views.py
+	PEATIO_WS_TEST_RATE=500 $(BIN)/python -m pytest -s -m "long or not long" tests/live/test_books.py tests/faults/test_books.py
 
 # Ten minutes; its short form is among the fault tests.
 soak: $(VENV)/.test-ready servers

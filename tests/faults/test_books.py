@@ -18,7 +18,8 @@ from tests.support.servers import RabbitMQ, Redis
 
 pytestmark = pytest.mark.usefixtures("empty_history")
 
-RATE = 500
+RATE = int(os.environ.get("PEATIO_WS_TEST_RATE") or 250)
+"""Increments a second; `make views-long` sets 500."""
 
 Start = Callable[..., GatewayProcess]
 
@@ -171,7 +172,7 @@ def test_unanswered_request_for_books_is_repeated_for_waiting_clients(
         followers.check_books()
 
 
-@pytest.mark.parametrize(("books", "rows"), [(1, 10), (40, 9_000)])
+@pytest.mark.parametrize(("books", "rows"), [(1, 10), (16, 9_000)])
 def test_books_of_a_silent_market_come_at_once_despite_a_small_outbox(
     start: Start, redis: Redis, publisher: Publisher, books: int, rows: int
 ) -> None:

@@ -102,10 +102,10 @@ def test_the_leader_of_the_stream_is_killed_three_times(stage: Stage, cluster: C
             leader = cluster.leader()
             silence = stage.members.silence_of(leader.kill)
             stage.market.silence = 0.0
-            stage.members.live(5, cuts=20, until=stage.connected_to_broker)
+            stage.members.live(5, cuts=10, until=stage.connected_to_broker)
             print(f"{leader.name} killed: {silence():.1f} s of silence, {stage.market.silence:.1f} s without a confirm")
             stage.background(lambda leader=leader: cluster.revive(leader))
-            stage.members.live(2, cuts=20, until=stage.connected_to_broker)
+            stage.members.live(2, cuts=10, until=stage.connected_to_broker)
 
     print(stage.run(disturb))
 
@@ -115,9 +115,9 @@ def test_a_rolling_restart_of_all_nodes(stage: Stage, cluster: Cluster) -> None:
         for node in cluster.nodes:
             silence = stage.members.silence_of(lambda: None)
             stage.background(node.stop)
-            stage.members.live(2, cuts=20, until=stage.connected_to_broker)
+            stage.members.live(2, cuts=10, until=stage.connected_to_broker)
             stage.background(lambda node=node: cluster.revive(node))
-            stage.members.live(2, cuts=20, until=stage.connected_to_broker)
+            stage.members.live(2, cuts=10, until=stage.connected_to_broker)
             print(f"{node.name} restarted: {silence():.1f} s of silence")
 
     print(stage.run(disturb))
@@ -130,10 +130,10 @@ def test_a_node_is_cut_off(stage: Stage, cluster: Cluster, which: str) -> None:
         node = leader if which == "leader" else next(one for one in cluster.nodes if one is not leader)
         silence = stage.members.silence_of(node.freeze)
         try:
-            stage.members.live(FROZEN_SECONDS, cuts=10)
+            stage.members.live(FROZEN_SECONDS, cuts=5)
         finally:
             node.thaw()
-        stage.members.live(2, cuts=20, until=stage.connected_to_broker)
+        stage.members.live(2, cuts=10, until=stage.connected_to_broker)
         print(f"{node.name} ({which}) frozen for {FROZEN_SECONDS:g} s: {silence():.1f} s of silence")
         stage.background(cluster.wait_until_whole)
 
@@ -154,7 +154,7 @@ def test_a_replica_is_lost(folder: Path, cluster: Cluster, redis: Redis, signer:
 
     def disturb() -> None:
         silence = stage.members.silence_of(lambda: leader.streams("delete_replica", STREAM, bare.name))
-        stage.members.live(10, cuts=20, until=stage.connected_to_broker)
+        stage.members.live(10, cuts=10, until=stage.connected_to_broker)
         print(f"replica on {bare.name} deleted: {silence():.1f} s of silence")
 
     with staged(folder, cluster, redis, signer, f"{bare.url};{leader.url}") as stage:

@@ -16,7 +16,7 @@ from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer, recei
 from tests.support.servers import wait_until
 from tests.support.swarm import Swarm
 
-CLIENTS = 1000
+CLIENTS = int(os.environ.get("PEATIO_WS_TEST_CLIENTS") or 300)
 KILLED = "SIGKILL"
 """What gunicorn logs when it kills a worker that did not exit in time."""
 

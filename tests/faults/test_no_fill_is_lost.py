@@ -19,11 +19,11 @@ from peatio_ws.amqp.history_stream.source import PREFETCH, REMOVED
 from peatio_ws.protocol.exchanges import EXCHANGES
 from tests.support.gateway import GatewayProcess, Publisher, Signer, forget_history, receive, resume
 from tests.support.resuming import unreported
-from tests.support.servers import RabbitMQ, Redis
-from tests.support.stage import MEMBERS, Background, Stage
+from tests.support.servers import RabbitMQ, Redis, seldom
+from tests.support.stage import LONG, MEMBERS, Background, Stage
 
-SECONDS = float(os.environ.get("PEATIO_WS_TEST_SECONDS") or 15)
-"""How long all failures happen at once; `make faults-long` sets five minutes."""
+SECONDS = float(os.environ.get("PEATIO_WS_TEST_SECONDS") or 10)
+"""How long all failures happen at once; `make faults-long` sets five minutes, and more members and events."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def new_stage(folder: Path, own_broker: RabbitMQ, own_redis: Redis, signer: Sign
 
 def test_connections_cut_at_random(new_stage: Callable[..., Stage]) -> None:
     stage = new_stage()
-    print(stage.run(lambda: stage.members.live(until=lambda: stage.members.cut > 700, cuts=150)))
+    print(stage.run(lambda: stage.members.live(until=lambda: stage.members.cut > 3.5 * MEMBERS, cuts=75)))
 
 
 def test_workers_killed_repeatedly(new_stage: Callable[..., Stage]) -> None:
@@ -73,7 +73,7 @@ def test_workers_killed_repeatedly(new_stage: Callable[..., Stage]) -> None:
         while kills < 5 or stage.members.ends[0] <= MEMBERS:
             assert kills < 100, stage.members.ends
             stage.members.until(lambda: stage.members.connected > MEMBERS / 2, "most of them are back")
-            stage.members.live(random.uniform(0.5, 1.5), cuts=5)
+            stage.members.live(random.uniform(0.5, 1.5), cuts=2.5)
             stage.kill_a_worker()
             kills += 1
         stage.members.live(1)
@@ -101,10 +101,10 @@ def test_the_broker_restarted(new_stage: Callable[..., Stage], own_broker: Rabbi
     stage = new_stage(**own_broker.environ(scheme))
 
     def disturb() -> None:
-        stage.members.live(1, cuts=20)
+        stage.members.live(1, cuts=10)
         stage.background(getattr(stage.broker, how), stage.broker.start)
         stage.members.until(stage.connected_to_broker, "both workers are connected again")
-        stage.members.live(2, cuts=100)
+        stage.members.live(2, cuts=50)
 
     print(stage.run(disturb))
     assert stage.market.lost_connections
@@ -116,11 +116,11 @@ def test_the_broker_frozen(new_stage: Callable[..., Stage], own_broker: RabbitMQ
     def disturb() -> None:
         stage.broker.freeze()
         try:
-            stage.members.live(until=stage.disconnected_from_broker, cuts=10)
-            stage.members.live(2, cuts=10)
+            stage.members.live(until=stage.disconnected_from_broker, cuts=5)
+            stage.members.live(2, cuts=5)
         finally:
             stage.broker.thaw()
-        stage.members.live(2, cuts=10)
+        stage.members.live(2, cuts=5)
 
     print(stage.run(disturb))
 
@@ -130,11 +130,11 @@ def test_redis_killed(new_stage: Callable[..., Stage]) -> None:
 
     def disturb() -> None:
         stage.redis.kill()
-        stage.members.live(3, cuts=50)
+        stage.members.live(3, cuts=25)
         stage.background(stage.redis.start)
-        stage.members.live(3, cuts=50)
+        stage.members.live(3, cuts=25)
         stage.redis.kill()
-        stage.members.live(1, cuts=50)
+        stage.members.live(1, cuts=25)
         stage.background(stage.redis.start)
 
     print(stage.run(disturb))
@@ -142,7 +142,7 @@ def test_redis_killed(new_stage: Callable[..., Stage]) -> None:
 
 def test_members_move_between_two_gateways(new_stage: Callable[..., Stage]) -> None:
     stage = new_stage(workers=1, gateways=2)
-    print(stage.run(lambda: stage.members.live(7, cuts=150)))
+    print(stage.run(lambda: stage.members.live(7, cuts=75)))
 
 
 def test_all_failures_at_once(new_stage: Callable[..., Stage]) -> None:
@@ -175,7 +175,7 @@ def test_all_failures_at_once(new_stage: Callable[..., Stage]) -> None:
     def disturb() -> None:
         threads = Background(servers()), Background(workers())
         try:
-            stage.members.live(SECONDS, cuts=20)
+            stage.members.live(SECONDS, cuts=10)
         finally:
             over.set()
         stage.members.until(lambda: not any(thread.is_alive() for thread in threads), "all threads have ended")
@@ -243,7 +243,12 @@ def lose_the_disk(broker: RabbitMQ) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lose", "workers", "times"), [(lose_the_stream, 3, 3), (declare_exchanges_again, 3, 3), (lose_the_disk, 4, 2)]
+    ("lose", "workers", "times"),
+    [
+        (lose_the_stream, 3, 3 if LONG else 2),
+        (declare_exchanges_again, 3, 3 if LONG else 2),
+        (lose_the_disk, 4 if LONG else 2, 2 if LONG else 1),
+    ],
 )
 def test_every_member_is_notified_of_a_loss_under_load(
     new_stage: Callable[..., Stage], lose: Callable[[RabbitMQ], None], workers: int, times: int
@@ -255,7 +260,7 @@ def test_every_member_is_notified_of_a_loss_under_load(
             began = time.monotonic()
             stage.background(lambda: lose(stage.broker))
             wait_until_notified(stage, began)
-            stage.members.live(2, cuts=30)
+            stage.members.live(2, cuts=15)
 
     print(stage.run(disturb, unreported))
     assert all(member.gaps for member in stage.members.members), "a member was not notified"
@@ -264,19 +269,19 @@ def test_every_member_is_notified_of_a_loss_under_load(
 def test_retention_overtakes_a_worker_under_load(new_stage: Callable[..., Stage], own_broker: RabbitMQ) -> None:
     """A worker that is stopped for longer than events are kept misses some, and notifies its own members only."""
     short = "peatio_ws.short"
-    small = json.dumps({"max-length-bytes": 4_000_000, "stream-max-segment-size-bytes": 1_000_000})
+    small = json.dumps({"max-length-bytes": 1_000_000, "stream-max-segment-size-bytes": 250_000})
     own_broker.ctl("set_policy", "--apply-to", "queues", "short", f"^{short}$", small)
     stage = new_stage(workers=3, AMQP_HISTORY_QUEUE=short)
 
     def disturb() -> None:
-        for _ in range(3):
+        for _ in range(3 if LONG else 2):
             noticed = retention_noticed(stage)
             worker = random.choice(stage.gateways[0].workers())
             os.kill(worker, signal.SIGSTOP)
             stage.background(lambda: overtake(own_broker, short))
             os.kill(worker, signal.SIGCONT)
-            stage.members.until(lambda before=noticed: retention_noticed(stage) > before, "the worker notices")
-            stage.members.live(2, cuts=30)
+            stage.members.until(seldom(lambda before=noticed: retention_noticed(stage) > before), "the worker notices")
+            stage.members.live(2, cuts=15)
 
     print(stage.run(disturb, unreported))
     assert any(member.gaps for member in stage.members.members), "no member was notified"
@@ -284,7 +289,7 @@ def test_retention_overtakes_a_worker_under_load(new_stage: Callable[..., Stage]
 
 def overtake(broker: RabbitMQ, stream: str) -> None:
     """Publish until the stream has removed all events that may already be on their way to a worker."""
-    body = json.dumps({"id": 1, "market": "btcusd", "padding": "." * 10_000}).encode()
+    body = json.dumps({"id": 1, "market": "btcusd", "padding": "." * 1000}).encode()
     with Connection(broker.url) as connection, connection.channel() as channel:
         on_its_way = offset_of(connection, stream, "last") + 2 * PREFETCH
         while offset_of(connection, stream, "first") <= on_its_way:

@@ -174,14 +174,17 @@ class Members:
             self.turn(0.02)
 
     def live(self, seconds: float = 0, cuts: float = 0, until: Callable[[], bool] = lambda: True) -> None:
-        """Read for a time, and until a condition holds, and meanwhile cut this many connections a second at random
-        moments."""
+        """Read for a time, and until a condition holds, and meanwhile cut connections at random moments.
+
+        Args:
+            cuts: connections a second, of every 100 members.
+        """
         began, done = time.monotonic(), 0
         while (now := time.monotonic() - began) < seconds or not until():
             assert now < seconds + WAIT, "the condition never held"
             self.turn(0.01)
             progress.tell(f"{now:.0f} of {seconds:g} s; {done:,} connections cut")
-            due = int(now * cuts)
+            due = int(now * cuts * len(self.members) / 100)
             if due > done:
                 self.cut_some(due - done)
                 done = due

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tests.support.gateway import GatewayProcess, Signer
 from tests.support.resuming import CONFIRM_SECONDS, Market, Member, Members, faults
-from tests.support.servers import RabbitMQ, Redis
+from tests.support.servers import RabbitMQ, Redis, seldom
 
-MEMBERS = 200
-RATE = float(os.environ.get("PEATIO_WS_TEST_RATE") or 100)
+MEMBERS = int(os.environ.get("PEATIO_WS_TEST_MEMBERS") or 80)
+RATE = float(os.environ.get("PEATIO_WS_TEST_RATE") or 50)
 """Events a second, all members together. Every third event is a trade between two members."""
+LONG = MEMBERS >= 200
+"""Whether this is a long form (`make faults-long`, `make cluster-long`)."""
 
 
 class Background(threading.Thread):
@@ -52,6 +54,8 @@ class Stage:
     Attributes:
         members: all of them.
         market: publishes until the end.
+        connected_to_broker: returns whether every worker is connected to the broker; see `seldom`.
+        disconnected_from_broker: returns whether no worker is; see `seldom`.
     """
 
     def __init__(
@@ -70,6 +74,8 @@ class Stage:
         self.members = Members(people, [gateway.port for gateway in gateways])
         durable = gateways[0].environ.get("AMQP_EXCHANGES_DURABLE") == "true"
         self.market = Market([node.url for node in (broker, *others)], people, RATE, durable, confirm_seconds)
+        self.connected_to_broker = seldom(self._connected_to_broker)
+        self.disconnected_from_broker = seldom(self._disconnected_from_broker)
 
     def run(self, disturb: Callable[[], None], judge: Callable[[list[Member], Market], list[str]] = faults) -> str:
         """Cause failures, and wait until every member has received everything. Return a summary for people.
@@ -117,14 +123,14 @@ class Stage:
         """Reload a gateway: new workers start, then the old ones notify their clients and exit."""
         os.kill(random.choice(self.gateways).pid, signal.SIGHUP)
 
-    def connected_to_broker(self) -> bool:
+    def _connected_to_broker(self) -> bool:
         """Return whether every worker is connected to the broker."""
         return all(
             gateway.metric("peatio_ws_broker_connected") >= int(gateway.environ["WEB_CONCURRENCY"])
             for gateway in self.gateways
         )
 
-    def disconnected_from_broker(self) -> bool:
+    def _disconnected_from_broker(self) -> bool:
         """Return whether no worker is connected to the broker."""
         return all(gateway.metric("peatio_ws_broker_connected") == 0 for gateway in self.gateways)
 
