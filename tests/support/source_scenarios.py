@@ -346,13 +346,16 @@ def short_outage_does_not_replace_the_stream(stage: Stage) -> None:
     stage.assert_events_arrive(10)
 
 
-def creating_a_stream_harms_no_publisher(stage: Stage, rounds: int = 4) -> None:
-    """If a stream is bound before it accepts messages, RabbitMQ closes the publishers' connections."""
-    command = [sys.executable, "-m", "tests.support.steady_publisher", stage.url, "3000"]
+def creating_a_stream_harms_no_publisher(stage: Stage, rounds: int = 2) -> None:
+    """If a stream is bound before it accepts messages, RabbitMQ closes the publishers' connections.
+
+    Messages are a millisecond apart, so that some fall into that time. `make renewals-long` has more of everything.
+    """
+    command = [sys.executable, "-m", "tests.support.steady_publisher", stage.url, "1000"]
     publisher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for _ in range(rounds):
         stage.queue = f"test.{uuid.uuid4().hex[:8]}"
-        workers = [Worker("stream", stage.url, stage.queue) for _ in range(4)]
+        workers = [Worker("stream", stage.url, stage.queue) for _ in range(3)]
         for worker in workers:
             until(lambda one=worker: one.is_connected, "the stream is read")
         stage.renew()

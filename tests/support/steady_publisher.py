@@ -20,7 +20,7 @@ from kombu.utils.url import url_to_parts
 
 from peatio_ws.protocol.exchanges import ORDERBOOK
 
-TICK = 0.01
+TICK = 0.001
 
 
 def main(url: str, rate: str) -> int:
