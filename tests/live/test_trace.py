@@ -389,7 +389,7 @@ def test_the_ninth_trace_is_refused(gateways: list[GatewayProcess], own_redis: R
         for _ in range(8):
             stack.enter_context(Tracer(own_redis.url, "IDMANY"))
         environ = {**os.environ, "REDIS_URL": own_redis.url}
-        done = fork_server.shared(patched=False).run(["peatio_ws", "trace", "IDMANY"], environ, WAIT)
+        done = fork_server.shared("command").run(["peatio_ws", "trace", "IDMANY"], environ, WAIT)
         assert (done.returncode, done.stderr) == (
             1, "Error: each worker has 8 traces already; end one of them first\n"
         )  # fmt: skip

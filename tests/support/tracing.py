@@ -38,7 +38,7 @@ class Tracer:
         (self._output, stdout), (self._errors, stderr) = _pipe(), _pipe()
         with stdout, stderr:
             environ = {**os.environ, "REDIS_URL": redis}
-            self._process = fork_server.shared(patched=False).start(command, environ, stdout, stderr)
+            self._process = fork_server.shared("command").start(command, environ, stdout, stderr)
         self.lines: list[dict[str, Any]] = []
         self.raw: list[str] = []
         self._reader = threading.Thread(target=self._read)
