@@ -14,6 +14,7 @@ import peatio_client
 import pytest
 
 from tests.live.conftest import CLIENT, NPM_SECONDS, VITE
+from tests.support import stranger
 from tests.support.gateway import ROOT
 from tests.support.servers import free_port
 
@@ -35,7 +36,8 @@ console.log(wrong);
 
 
 def run(folder: Path, *command: str, seconds: float = 60) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds)
+    environ = {**os.environ, **stranger.pip_options()}
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -22,6 +22,7 @@ import pytest
 
 from peatio_ws.auth import keys
 from tests.live.conftest import EXAMPLES
+from tests.support import stranger
 from tests.support.driving import Line
 from tests.support.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer
 from tests.support.servers import RabbitMQ, wait_until
@@ -41,7 +42,8 @@ def installed(folder: Path) -> Path:
     source, target = folder / "client-source", folder / "client-installed"
     shutil.copytree(ROOT / "clients" / "python", source)  # pip builds in the source folder
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    environ = {**os.environ, **stranger.pip_options()}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert (target / "peatio_client" / "py.typed").exists()
     return target

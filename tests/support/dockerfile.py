@@ -1,8 +1,8 @@
 """An image without containers: the instructions of a Dockerfile, carried out below a folder.
 
 The absolute paths of the image become paths below the folder, in commands and variables. The base image's Python is one
-of this machine's, and its pip keeps its cache. All stages share the folder; of an earlier stage, only the copied paths
-are kept. Knows no gateway.
+of this machine's, and its pip keeps its cache and uses the downloaded packages of the tests. All stages share the
+folder; of an earlier stage, only the copied paths are kept. Knows no gateway.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
+
+from tests.support import stranger
 
 STEP_SECONDS = 240.0
 _PATHS = re.compile(r"(?<![\w./])/(opt/peatio-ws|srv|tmp)\b")
@@ -38,7 +40,9 @@ class Image:
         self._folder, self._place = folder, folder
         python = folder / "usr" / "local" / "bin" / "python"
         python.parent.mkdir(parents=True)
-        python.symlink_to(_python())
+        python.symlink_to(real := _python())
+        same = real.resolve().name == f"python{sys.version_info.major}.{sys.version_info.minor}"
+        self._pip = stranger.pip_options() if same else {}  # wheels are of one version
         self._base = {"PATH": f"{python.parent}:/usr/bin:/bin"}
         self._environ = dict(self._base)
         self._earlier: set[Path] = set()
@@ -79,7 +83,7 @@ class Image:
         done = subprocess.run(
             ["/bin/sh", "-c", self._moved(rest)],
             cwd=self._place,
-            env=self._environ,
+            env=self._environ | self._pip,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
