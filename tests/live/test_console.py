@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
 from tests.live.conftest import CLIENT
@@ -20,7 +19,7 @@ from tests.support.driving import Line
 from tests.support.gateway import ROOT, GatewayProcess, Publisher, Signer, receive, resume
 from tests.support.played_console import Played, played_console
 from tests.support.servers import wait_until
-from tests.support.visiting import DESKTOP, PHONE, TABLET, Visit, chromium
+from tests.support.visiting import DESKTOP, PHONE, TABLET, Visit, chromium, violations
 
 PAGE = ROOT / "peatio_ws" / "console" / "static" / "console.mjs"
 
@@ -357,9 +356,10 @@ def same_book(here: Visit, other: Visit) -> bool:
 # ---- layout and accessibility
 
 
+# All widths, and both colors wide and narrow: no rule of the style sheets sets a color for some widths only.
 @pytest.mark.parametrize(
     ("color", "size"),
-    [("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE), ("dark", PHONE), ("light", TABLET)],
+    [("light", DESKTOP), ("dark", DESKTOP), ("dark", PHONE), ("light", TABLET)],
     ids=lambda value: value if isinstance(value, str) else str(value["width"]),
 )
 def test_page_fits_its_window_and_is_accessible(
@@ -376,11 +376,9 @@ def test_page_fits_its_window_and_is_accessible(
     wait_until(lambda: here.overflowing_cards() == [], "every card has room for its content")
     assert here.page.evaluate("document.documentElement.scrollWidth") == size["width"]
     assert here.controls_outside() == []
-    found = Axe().run(here.page)
-    assert found.violations_count == 0, found.generate_report()
+    assert violations(here.page) == []
     here.page.locator("#show-code").click()
-    found = Axe().run(here.page)
-    assert found.violations_count == 0, found.generate_report()
+    assert violations(here.page) == []
     here.page.locator("#close-code").click()
     here.page.locator("#dismiss").click()
     expect(here.page.locator("#banner")).to_be_hidden()
@@ -456,8 +454,7 @@ def test_pasted_token_shows_its_members_orders(
     page = here.page
     expect(page.locator("#order")).to_be_hidden()
     expect(page.locator("#no-orders")).to_be_visible()
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
+    assert violations(page) == []
     page.locator("#token").fill("no.token.atall")
     page.locator("#entry button").click()
     expect(page.locator("#news")).to_contain_text("refuses this token")

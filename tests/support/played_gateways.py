@@ -143,14 +143,17 @@ def trace(count: int) -> str:
 
 
 def playing(
-    hosts: int = 3, workers: int = 2, silent: int = 1, online: int = 40, ends: int = 30
+    hosts: int = 3, workers: int = 2, silent: int = 1, online: int = 8, ends: int = 2 * len(CLOSES)
 ) -> Callable[[Route], None]:
-    """Return what answers the page's requests instead of a gateway. Commands are not answered."""
+    """Return what answers the page's requests instead of a gateway. Commands are not answered.
+
+    By default each kind of row is there twice: Chromium takes 1 ms of CPU to check the contrast of a row.
+    """
 
     def answer(route: Route) -> None:
         path = urlsplit(route.request.url).path
         if path == "/api/trace":
-            return route.fulfill(status=200, content_type="application/x-ndjson", body=trace(40))
+            return route.fulfill(status=200, content_type="application/x-ndjson", body=trace(24))
         answers: dict[str, Any] = {
             "/api/gateways": lambda: gateways(hosts, workers, silent),
             "/api/closes": lambda: closes(ends),
