@@ -15,7 +15,6 @@ import pytest
 
 from tests.live.conftest import CLIENT, NPM_SECONDS, VITE
 from tests.support import stranger
-from tests.support.gateway import ROOT
 from tests.support.servers import free_port
 
 REFUSED = "refuses connections; is this the port of the gateway, and is it running?"
@@ -36,8 +35,7 @@ console.log(wrong);
 
 
 def run(folder: Path, *command: str, seconds: float = 60) -> str:
-    environ = {**os.environ, **stranger.pip_options()}
-    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=seconds)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -91,20 +89,16 @@ def test_types_of_both_kinds_of_modules(project: Path, compiler: None, name: str
     run(project, str(CLIENT / "node_modules/.bin/tsc"), *options.split(), "", name)
 
 
-def test_pip_install_of_the_folder_is_enough_for_a_program(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    shutil.copytree(ROOT / "clients" / "python", source, ignore=shutil.ignore_patterns("build", "*.egg-info"))
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    # The dependency is here already. pip gets what builds the package, as for any package with a pyproject.toml.
-    flags = ("--no-deps", "--disable-pip-version-check", "--target", "site")
-    run(empty, sys.executable, "-m", "pip", "install", *flags, str(source), seconds=120)
-    (found,) = Distribution.discover(name="peatio-client", path=[str(empty / "site")])
+def test_pip_install_of_the_folder_is_enough_for_a_program(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    site = stranger.installed_client(tmp_path_factory)
+    (found,) = Distribution.discover(name="peatio-client", path=[str(site)])
     assert found.version == peatio_client.__version__ == json.loads((CLIENT / "package.json").read_text())["version"]
     assert "Typing :: Typed" in (found.metadata.get_all("Classifier") or [])
     assert found.metadata.get_all("Project-URL")
     program = "import peatio_client; print(peatio_client.__file__)"
-    environ = {**os.environ, "PYTHONPATH": str(empty / "site")}
-    where = subprocess.run([sys.executable, "-c", program], cwd=empty, env=environ, capture_output=True, text=True)
-    assert Path(where.stdout.strip()).is_relative_to(empty), where.stderr
+    environ = {**os.environ, "PYTHONPATH": str(site)}
+    where = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environ, capture_output=True, text=True)
+    assert Path(where.stdout.strip()).is_relative_to(site), where.stderr
     assert (Path(where.stdout.strip()).parent / "py.typed").exists()

@@ -373,9 +373,14 @@ def test_another_process_sends_a_message_with_djangos_second_command(checkout: C
 
 @contextlib.contextmanager
 def application(site: str, checkout: Checkout, port: int, broker: str = "memory://") -> Iterator[None]:
-    """Run the first block of an application's README, with a broker instead of the one in it."""
-    start = readme(site)[0].replace("memory://", broker)
-    program = checkout.run(start, WEBSOCKET_PORT=str(port), METRICS_PORT=str(free_port()))
+    """Run the first block of an application's README, with a broker instead of the one in it.
+
+    Its last command serves; the others install the application.
+    """
+    *setup, serve = readme(site)[0].replace("memory://", broker).splitlines()
+    for command in setup:
+        checkout.install(command)
+    program = checkout.run(serve, WEBSOCKET_PORT=str(port), METRICS_PORT=str(free_port()))
     try:
         checkout.wait_for_http(port, "/")
         yield

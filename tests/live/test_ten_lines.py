@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from peatio_ws.auth import keys
 from tests.live.conftest import EXAMPLES
 from tests.support import stranger
 from tests.support.driving import Line
-from tests.support.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer
+from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer
 from tests.support.servers import RabbitMQ, wait_until
 
 UID = "IDTENLINES"
@@ -37,16 +36,8 @@ OPEN_FOR = 5
 
 
 @pytest.fixture(scope="module")
-def installed(folder: Path) -> Path:
-    """Install `clients/python` into a separate folder, with the dependencies of the tests."""
-    source, target = folder / "client-source", folder / "client-installed"
-    shutil.copytree(ROOT / "clients" / "python", source)  # pip builds in the source folder
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(source)]
-    environ = {**os.environ, **stranger.pip_options()}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert (target / "peatio_client" / "py.typed").exists()
-    return target
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stranger.installed_client(tmp_path_factory)
 
 
 class Exchange:

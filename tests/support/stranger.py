@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -64,24 +64,49 @@ def environment() -> dict[str, str]:
 
 
 def installed(factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the project with an environment in `.venv`: what `make run` installs, and the package itself.
+    """Return a copy of the project with an environment in `.venv`: what `make run` installs, and the package itself."""
 
-    All processes of a test run share it. The first one that needs it makes it.
+    def make(place: Path) -> None:
+        folder = place / "checkout"
+        shutil.copytree(ROOT, folder, ignore=LEFT_OUT, symlinks=True)
+        (folder / "tests").mkdir()
+        shutil.copy(ROOT / "tests" / "make-venv", folder / "tests")
+        for command in ("make .venv/.run-ready", ".venv/bin/pip install ."):
+            run = Program(command, folder, environment())
+            assert run.process.wait(INSTALL_SECONDS) == 0, run.said()
+
+    return _made_once(factory, "stranger", make) / "checkout"
+
+
+def installed_client(factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with nothing but the Python client, as pip installs it from its folder.
+
+    Its dependency is among the packages of the tests. pip gets what builds the package, as for any package with a
+    pyproject.toml.
     """
+
+    def make(place: Path) -> None:
+        source = place / "source"  # pip builds in the source folder
+        shutil.copytree(ROOT / "clients" / "python", source, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", "site", source]
+        environ = os.environ | pip_options()
+        done = subprocess.run(command, cwd=place, env=environ, capture_output=True, text=True, timeout=INSTALL_SECONDS)
+        assert done.returncode == 0, done.stderr
+
+    return _made_once(factory, "stranger-client", make) / "site"
+
+
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that all processes of a test run share. The first one that needs it makes its content."""
     base = factory.getbasetemp()
     root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder, ready = root / "stranger" / "checkout", root / "stranger" / "ready"
-    ready.parent.mkdir(exist_ok=True)
-    with (root / "stranger" / "lock").open("w") as lock:
+    folder = root / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not ready.exists():
-            shutil.copytree(ROOT, folder, ignore=LEFT_OUT, symlinks=True)
-            (folder / "tests").mkdir()
-            shutil.copy(ROOT / "tests" / "make-venv", folder / "tests")
-            for command in ("make .venv/.run-ready", ".venv/bin/pip install ."):
-                run = Program(command, folder, environment())
-                assert run.process.wait(INSTALL_SECONDS) == 0, run.said()
-            ready.touch()
+        if not (folder / "ready").exists():
+            make(folder)
+            (folder / "ready").touch()
     return folder
 
 
