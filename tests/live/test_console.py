@@ -84,8 +84,11 @@ class Observer:
             elif "orderbook" in frame:
                 self.orders[frame["orderbook"]["id"]] = frame["orderbook"]
 
-    def wait_for_trades(self, count: int) -> None:
+    def trade(self, count: int) -> None:
+        """Make trades instead of waiting for those of the simulation."""
         wanted = len(self.trades) + count
+        for number in range(count):
+            self.place(side="buy" if number % 2 else "sell", ord_type="market", volume="0.1")
         wait_until(lambda: len(self.trades) >= wanted, f"{count} more trades", 60)
 
     def place(self, **order: str) -> None:
@@ -199,6 +202,7 @@ def test_page_resumes_after_a_cut_without_missing_trades(
     here = visit(simulated.port)
     here.is_live()
     wait_until(lambda: bool(here.trades()), "a trade in the page", 60)
+    observer.trade(8)
     here.page.locator("#tape tr").nth(9).wait_for()  # a position is made of eight trades
     market = simulated.connect("public?stream=btcusd.trades")
     here.page.locator("#cut").click()
@@ -206,7 +210,7 @@ def test_page_resumes_after_a_cut_without_missing_trades(
     expect(here.page.locator("#place")).to_be_disabled()
     before = set(here.trades())
     observer.place(side="buy", ord_type="market", volume="0.7")
-    observer.wait_for_trades(3)
+    observer.trade(2)
     assert set(here.trades()) == before
     meanwhile = set(observer.trades) - before
     here.page.locator("#cut").click()
@@ -224,6 +228,7 @@ def test_page_resumes_after_a_cut_without_missing_trades(
     assert here.page.locator("#tape .hole").count() == 0
     with market as client:
         receive(client)
+        observer.trade(4)
         seen = [receive(client)["btcusd.trades"]["trades"][0]["tid"] for _ in range(5)]
 
     def shown() -> list[int]:
@@ -243,7 +248,7 @@ def test_page_reconnects_by_itself_after_a_lost_connection(
     for _ in range(2):
         before = line.carried
         line.cut()
-        observer.wait_for_trades(1)
+        observer.trade(1)
         wait_until(lambda: line.carried > before, "the page connects again")  # noqa: B023
         expect(here.page.locator("#state")).to_have_text("live")
         expect(here.page.locator("#news")).to_contain_text("resumed at the cursor")
@@ -253,7 +258,7 @@ def test_page_reconnects_by_itself_after_a_lost_connection(
 def assert_as_observed(here: Visit, observer: Observer) -> None:
     """Check that the page shows every trade since its first one, once and in order, and the state of every order."""
     here.is_live()
-    observer.wait_for_trades(1)
+    observer.trade(1)
     first, last = here.trades()[0], observer.trades[-1]
     wait_until(lambda: last in here.trades(), f"trade {last} in the page", 30)
     shown = here.trades()
@@ -321,7 +326,8 @@ def test_paces_of_the_book_show_the_same_book_with_fewer_bytes(
     other.is_live()
     other.page.evaluate(f"""() => {{
         window.seen = {{}};
-        setInterval(() => {{ const shown = ({LADDERS})(); window.seen[shown[0]] = shown; }}, 20);
+        const see = () => {{ const shown = ({LADDERS})(); window.seen[shown[0]] = shown; }};
+        new MutationObserver(see).observe(document.getElementById("sequence"), {{ childList: true }});
     }}""")
     page = here.page
     page.locator("#all").check()
