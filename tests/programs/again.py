@@ -137,12 +137,11 @@ def run(command: Sequence[str], folder: Path, seconds: float = MOST_SECONDS) -> 
 
 def end_the_rest(folder: Path) -> None:
     """Kill what a run has left behind, for example the servers of a test that was interrupted: all processes with this
-    folder, or one in it, for temporary files. They would take time from the runs after it."""
-    mark = f"TMPDIR={folder}/".encode()
+    folder for temporary files. They would take time from the runs after it."""
+    mark = f"TMPDIR={folder}".encode()
     for place in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            variables = (place / "environ").read_bytes().split(b"\0")
-            if any((variable + b"/").startswith(mark) for variable in variables):
+            if mark in (place / "environ").read_bytes().split(b"\0"):
                 os.kill(int(place.name), signal.SIGKILL)
 
 

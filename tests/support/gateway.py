@@ -114,7 +114,6 @@ class GatewayProcess(Server):
             "WEBSOCKET_PORT": str(self.port),
             "METRICS_PORT": str(self.metrics_port),
             "LOG_FORMAT": "json",
-            "TMPDIR": str(folder),  # a gateway that is killed leaves its folder of metrics
             **environ,
         }
         self.start(wait)

@@ -152,21 +152,6 @@ def test_burners_use_the_cpu_and_end() -> None:
     assert all(map(ends, pids))
 
 
-def test_processes_with_temporary_files_of_a_run_are_ended(tmp_path: Path) -> None:
-    def start(folder: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(["sleep", "600"], env={**os.environ, "TMPDIR": f"{tmp_path}{folder}"})
-
-    of_the_run, of_another = [start("/run"), start("/run/of-a-test")], start("/run2")
-    try:
-        again.end_the_rest(tmp_path / "run")
-        assert [process.wait(60) for process in of_the_run] == [-signal.SIGKILL] * 2
-        assert of_another.poll() is None
-    finally:
-        for process in (*of_the_run, of_another):
-            process.kill()
-            process.wait()
-
-
 def used(pid: int) -> int:
     """Return ticks of CPU time (proc(5))."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
