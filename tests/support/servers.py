@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -257,12 +258,19 @@ class RabbitMQ(Server):
 
         A node looks for each module in each folder of its path, in another thread each time. With one folder per
         application, this is half the CPU time of a start. `rabbit` itself is there for its configuration's schema.
+
+        Before its first step a node loads every module that an application names, to look for attributes that only
+        RabbitMQ's own applications have. So the others name none here, which is a third of the rest.
         """
         root, modules = RabbitMQ.BIN.parent / "lib", folder / RabbitMQ.MODULES
         modules.mkdir(parents=True)
         ours = [part for part in root.glob("rabbitmq_server-*/plugins/*") if not part.name.startswith("rabbitmq_")]
         ours += root.glob("rabbitmq_server-*/plugins/rabbitmq_prelaunch-*")
         for part in (*ours, *RabbitMQ.ERLANG.glob("lib/*")):
+            for application in part.glob("ebin/*.app"):
+                if not application.name.startswith("rabbit"):
+                    names_none = re.sub(rb"\{\s*modules\s*,\s*\[[^\]]*\]", b"{modules, []", application.read_bytes())
+                    (modules / application.name).write_bytes(names_none)
             for module in part.glob("ebin/*.beam"):
                 if not (modules / module.name).exists():
                     (modules / module.name).symlink_to(module)
