@@ -70,8 +70,8 @@ $(FLOORS)/.ready: tests/programs/floors.py pyproject.toml clients/python/pyproje
 	@$(FLOORS)/bin/python -m pip install --quiet --disable-pip-version-check -r $(FLOORS)/requirements.txt
 	@touch $@
 
-# Every failure with 200 members and six times as many events as among the fault tests, and five minutes of all of them at
-# once. Ten minutes.
+# Every failure with 200 members instead of 80 and three times as many events as among the fault tests, and five minutes of
+# all of them at once. Ten minutes.
 faults-long: $(VENV)/.test-ready servers
 	PEATIO_WS_TEST_SECONDS=300 PEATIO_WS_TEST_MEMBERS=200 PEATIO_WS_TEST_RATE=300 $(BIN)/python -m pytest -s tests/faults/test_no_fill_is_lost.py
 

@@ -16,8 +16,9 @@ from tests.support.resuming import CONFIRM_SECONDS, Market, Member, Members, fau
 from tests.support.servers import RabbitMQ, Redis, seldom
 
 MEMBERS = int(os.environ.get("PEATIO_WS_TEST_MEMBERS") or 80)
-RATE = float(os.environ.get("PEATIO_WS_TEST_RATE") or 50)
-"""Events a second, all members together. Every third event is a trade between two members."""
+RATE = float(os.environ.get("PEATIO_WS_TEST_RATE") or 100)
+"""Events a second, all members together. Every third event is a trade between two members. With fewer members, each is
+sent more of them: as many as before arrive at the moment in which a member resumes."""
 LONG = MEMBERS >= 200
 """Whether this is a long form (`make faults-long`, `make cluster-long`)."""
 
