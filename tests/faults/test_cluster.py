@@ -23,6 +23,7 @@ from websockets.sync.client import ClientConnection
 from peatio_ws.amqp.history_stream.setup import FORMER_ARGUMENTS
 from tests.support.gateway import GatewayProcess, Publisher, Signer, resume
 from tests.support.servers import RabbitMQ, wait_until
+from tests.support.stage import LONG
 
 SECONDS = 300.0
 """A worker tries a refused stream about every 15 s, for up to 40 s; on a busy machine several trials fail."""
@@ -31,6 +32,8 @@ CONFIRM_SECONDS = 5.0
 added, deleted or killed: it starts the stream's writer again."""
 REFUSAL_SECONDS = 40.0
 """RabbitMQ 3.10 takes 30 s to tell a new channel that a stream has no coordinator."""
+PAUSE = 0.01 if LONG else 0.04
+"""Seconds between a confirm and the next order."""
 UID = "IDANN"
 STREAM = "peatio_ws.history"
 
@@ -57,7 +60,7 @@ class Numbers(threading.Thread):
         while not self._over.is_set():
             try:
                 with Publisher(self._url, confirm_seconds=REFUSAL_SECONDS) as publisher:
-                    while not self._over.wait(0.01):
+                    while not self._over.wait(PAUSE):
                         self._number += 1
                         publisher.order(UID, self._number)
                         self.sure.append(self._number)

@@ -39,7 +39,8 @@ OUTAGE = 10.0 if LONG else 2.5
 """Seconds for which Redis is frozen, and for which it is down."""
 SOON = 5.0
 """Seconds within which everything works again, in the long form."""
-RATE = 300
+RATE = 300 if LONG else 100
+"""Orders a second."""
 PER_MEMBER = 5
 AT_ONCE = 1.0
 """Seconds from the command until the last worker has disconnected the member, in the long form."""

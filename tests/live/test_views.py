@@ -110,7 +110,7 @@ class Publishing(threading.Thread):
 def test_followers_who_come_and_go_have_the_publishers_book(
     start: Callable[..., GatewayProcess], broker: RabbitMQ
 ) -> None:
-    come_and_go(start(**UNPINGED), broker, Market("viewed.ob", count=INCREMENTS), 200, VIEWS)
+    come_and_go(start(**UNPINGED), broker, Market("viewed.ob", count=INCREMENTS), 100, VIEWS)
 
 
 @pytest.mark.long
