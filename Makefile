@@ -188,7 +188,7 @@ $(VENV)/.run-ready: requirements.txt | $(VENV)/bin/python
 WHEELS := $(VENV)/wheels
 $(WHEELS)/.ready: requirements-dev.txt requirements.txt $(wildcard examples/*/requirements.txt) | $(VENV)/bin/python
 	@echo "downloading what requirements-dev.txt names into $(WHEELS)"
-	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --wheel-dir $(WHEELS) -r requirements-dev.txt "setuptools>=77" async-timeout
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --wheel-dir $(WHEELS) -r requirements-dev.txt "setuptools>=77" async-timeout==5.0.1
 	@touch $@
 
 # Modules are compiled when they are first imported; most of them never are.

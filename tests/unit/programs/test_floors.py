@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,18 @@ def test_each_dependency_is_installed_once_at_its_floor_or_its_pin() -> None:
     for dependency in (line for _, line in DEPENDENCIES):
         name, extras, version = floors.floor(dependency)
         assert f"{name}{extras}=={version}" in floors.requirements()
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.11.9", "3.12.0", "3.13.0", "3.14.0"])
+def test_each_package_that_the_served_ones_bring_along_is_pinned(python: str) -> None:
+    environment = {"python_full_version": python, "python_version": python.rpartition(".")[0]}
+    served = dict(floors.pins(ROOT / "requirements.txt"))
+    everywhere = [name for name, version in served.items() if ";" not in version]
+    for name in everywhere:
+        for line in requires(name) or []:
+            needed = Requirement(line)
+            if not needed.marker or needed.marker.evaluate({**environment, "extra": ""}):
+                assert normalized(needed.name) in served, f"{name} needs {line}"
 
 
 @pytest.mark.parametrize("project", PROJECTS, ids=shown)
