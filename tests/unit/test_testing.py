@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
+import urllib.request
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -127,6 +129,25 @@ def test_start_that_does_not_become_ready_names_its_problems(monkeypatch: pytest
     monkeypatch.setattr(testing, "START_SECONDS", 0.1)
     with pytest.raises(TimeoutError, match=r"not ready within 0.1 s: \w+"), testing.serve(gateway):
         pass
+
+
+def test_gateways_of_earlier_tests_are_not_started() -> None:
+    def page(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [b""]
+
+    def earlier_test() -> None:
+        gateway = testing.gateway(JWT_PUBLIC_KEY="", JWT_ALGORITHM="", JWT_JWKS_URL="http://127.0.0.1:1/keys")
+        cycle: list[object] = [gateway]
+        cycle.append(cycle)
+
+    gc.disable()  # otherwise it may be collected before
+    try:
+        earlier_test()
+        with testing.serve(page) as server, urllib.request.urlopen(f"http://127.0.0.1:{server.port}/") as answer:
+            assert answer.status == 200
+    finally:
+        gc.enable()
 
 
 def test_unread_messages_are_reported_at_the_end_of_a_test() -> None:
