@@ -8,7 +8,7 @@ FUZZ ?= 100000
 N ?= 10
 WAYS ?= alone,beside,one-core
 WHAT ?= tests/live tests/faults
-PROCESSES ?= 6
+PROCESSES ?= 8
 UNIT_PROCESSES ?= 2
 
 # Hundreds of processes load the same modules: the first one compiles them for all.
