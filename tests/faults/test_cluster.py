@@ -152,6 +152,8 @@ class Place:
             channel.queue_declare(STREAM, durable=True, auto_delete=False, arguments=dict(FORMER_ARGUMENTS))
             channel.exchange_declare("peatio.orderbook", "fanout", durable=False, auto_delete=False)
             channel.queue_bind(STREAM, "peatio.orderbook")
+        # RabbitMQ 3.10 adds no replica, now or later, to a node whose first one was deleted before it had started.
+        wait_until(self._is_readable, "the node has its replica", SECONDS, 0.2)
 
     def add_replica(self) -> None:
         self.cluster.there.streams("add_replica", "--vhost", self.name, STREAM, self.cluster.here.name)
