@@ -33,7 +33,7 @@ START_SECONDS = 90.0
 WAIT_SECONDS = 60.0
 """How long anything expected may take on a busy machine. Only a failing test waits that long."""
 LONGEST_PAUSE = 0.1
-"""Seconds between two checks of something expected."""
+"""The most seconds between two checks of something expected, unless the caller sets a longer pause."""
 PORTS, BLOCK = range(10_000, 32_000), 100
 """Below the kernel's ephemeral ports: a connection could otherwise take a port before its server does."""
 _claims: list[socket.socket] = []

@@ -1,5 +1,7 @@
-"""Prints what a program finds when it starts, and waits to be ended if its first argument is `wait`."""
+"""Prints what a program finds when it starts. Waits to be ended if its first argument is `wait`, and fails if it is
+`fail`."""
 
+import atexit
 import json
 import os
 import resource
@@ -22,4 +24,7 @@ if __name__ == "__main__":
     print(json.dumps(found, indent=1), flush=True)
     if sys.argv[1:2] == ["wait"]:
         signal.pause()
+    atexit.register(print, "exit handlers run")
+    if sys.argv[1:2] == ["fail"]:
+        raise ArithmeticError("failed")
     sys.exit("ended")

@@ -40,6 +40,13 @@ def test_fork_finds_what_a_new_process_finds(forks: ForkServer) -> None:
     assert (forked.stderr, forked.returncode) == (started.stderr, started.returncode) == ("ended\n", 1)
 
 
+def test_exception_is_printed_and_exit_handlers_run(forks: ForkServer) -> None:
+    forked = forks.run([REPORT, "fail"], ENVIRON, SECONDS)
+    assert forked.returncode == 1
+    assert forked.stdout.endswith("exit handlers run\n")
+    assert forked.stderr.endswith("ArithmeticError: failed\n")
+
+
 def test_fork_is_ended_by_a_signal(forks: ForkServer, tmp_path: Path) -> None:
     with (tmp_path / "output").open("w+") as output:
         fork = forks.start([REPORT, "wait"], ENVIRON, output, output)
