@@ -95,6 +95,15 @@ def test_pip_installs_into_a_virtual_environment(page: Path) -> None:
         assert not found or before.endswith("/bin/") or "/bin/activate" in before, block
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md"])
+def test_files_that_readers_save_in_the_checkout_are_ignored(page: str) -> None:
+    """`make test` would otherwise judge their style, and git would list them."""
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    saved = [block.how for block in documents.blocks(ROOT / page) if block.how and block.how.startswith("file ")]
+    assert saved
+    assert {f"/{how.removeprefix('file ')}" for how in saved} <= set(ignored)
+
+
 def test_pages_that_other_tests_run_are_known_there() -> None:
     for (page, language), test in documents.RUN_ELSEWHERE.items():
         assert Path(page).name in (ROOT / test).read_text()
